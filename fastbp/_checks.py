@@ -1,0 +1,136 @@
+"""Checks and conversions of what users pass in: each happens once, at the boundary."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Real = np.dtype[Any]
+
+REALS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def real_dtype(dtype: npt.DTypeLike) -> Real:
+    """float32 or float64 as a NumPy dtype; ValueError for anything else."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if result not in REALS:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    return result
+
+
+def as_real(value: npt.ArrayLike, dtype: Real, name: str) -> Array:
+    """``value`` as an aligned array of ``dtype`` in native byte order, itself where it is one already.
+
+    Integers, booleans and other floats are converted; complex, object, text and dates are refused.
+    """
+    array = _as_array(value, name)
+    if array.dtype == dtype and array.flags.aligned and all(step % dtype.itemsize == 0 for step in array.strides):
+        return np.asarray(array)
+    return np.array(array, dtype, order="K")
+
+
+def common_real(*values: Any, names: Sequence[str]) -> tuple[Array, ...]:
+    """All ``values`` in their common dtype, as NumPy promotes them, but float32 at least and float64 at most."""
+    arrays = [_as_array(value, name) for value, name in zip(values, names, strict=True)]
+    promoted = np.result_type(np.float32, *(array.dtype for array in arrays))
+    dtype = REALS[0] if promoted == REALS[0] else REALS[1]
+    return tuple(as_real(array, dtype, name) for array, name in zip(arrays, names, strict=True))
+
+
+def _as_array(value: Any, name: str) -> Array:
+    try:
+        array = np.asanyarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first, for instance with x.filled(0)")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return np.asanyarray(array)
+
+
+def as_samples(value: npt.ArrayLike, shape: tuple[int, ...], dtype: Real, name: str = "x") -> Array:
+    """``value`` as an array of samples of the given shape, (N, *shape)."""
+    array = as_real(value, dtype, name)
+    if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        wanted = ", ".join(["N", *map(str, shape)])
+        hint = ""
+        if array.shape == shape:
+            hint = f"; one sample is {name}[None]"
+        raise ValueError(f"{name} must have the shape ({wanted}), got {array.shape}{hint}")
+    return array
+
+
+def check_finite(x: Array, name: str = "x") -> None:
+    """Refuse NaN and infinity, naming the first row that has one."""
+    step = max(1, 2**20 // max(1, x[:1].size))
+    for start in range(0, len(x), step):
+        rows = np.isfinite(x[start : start + step].reshape(len(x[start : start + step]), -1)).all(axis=1)
+        if not rows.all():
+            row = start + int(np.argmin(rows))
+            values = np.asarray(x[row]).reshape(-1)
+            bad = values[~np.isfinite(values)][0]
+            raise ValueError(f"{name} must be finite, but row {row} holds {bad}")
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """``value`` as an integer of at least ``least``."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def check_number(value: Any, name: str, least: float = 0.0, *, above: bool = False) -> float:
+    """``value`` as a finite float of at least (or above) ``least``."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not np.isfinite(number) or number < least or (above and number == least):
+        wanted = f"above {least:g}" if above else f"at least {least:g}"
+        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
+    return number
+
+
+def check_lengths(x: Array, y: Array) -> None:
+    """Refuse samples and targets of different number, or none."""
+    if y.ndim == 0 or len(x) != len(y):
+        got = "a single number" if y.ndim == 0 else f"{len(y)} targets"
+        raise ValueError(f"x and y must have the same length, got {len(x)} samples and {got}")
+    if len(x) == 0:
+        raise ValueError("x has no samples")
+
+
+def as_labels(y: Array, classes: int) -> npt.NDArray[np.int64]:
+    """Class indices as int64; each must be from 0 to classes - 1."""
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers (class indices), got dtype {y.dtype}")
+    wrong = (y < 0) | (y >= classes)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"labels must be from 0 to {classes - 1}, but row {row} has {y[row]}")
+    return np.ascontiguousarray(y, np.int64)
+
+
+def as_one_of_k(y: Array, classes: int, dtype: Real) -> Array:
+    """1-of-K rows (or probabilities) as ``dtype``; each row must be non-negative and sum to 1."""
+    if y.shape[1] != classes:
+        raise ValueError(f"1-of-K targets must have the shape (N, {classes}), got {y.shape}")
+    t = np.ascontiguousarray(as_real(y, dtype, "y"))
+    # each entry was rounded once, by at most eps / 2 of itself, and their sum is 1
+    tolerance = max(classes, 8) * float(np.finfo(dtype).eps)
+    if y.dtype.kind == "f":
+        tolerance = max(tolerance, classes * float(np.finfo(y.dtype).eps))
+    wrong = ~((np.abs(t.sum(axis=1, dtype=np.float64) - 1) <= tolerance) & (t >= 0).all(axis=1))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        total = float(t[row].sum(dtype=np.float64))
+        raise ValueError(f"1-of-K rows must be non-negative and sum to 1, but row {row} sums to {total:g}")
+    return t

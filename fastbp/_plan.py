@@ -1,0 +1,69 @@
+"""How a chain of layers is run: which layer writes where, and what is fused.
+
+Two fusions keep the passes over memory few:
+
+    forward     Affine + activation    one product with the activation in its epilogue
+    backward    activation below Affine    dx = (delta w) * f'(h) in the epilogue, nothing left for the activation
+"""
+
+from collections.abc import Sequence
+
+from fastbp._checks import Array
+from fastbp.layers import Activation, Flatten, Layer
+from fastbp.op import Context
+
+
+class Plan:
+    """One context per layer. With kept buffers, a pass over a batch not larger than any before allocates no array."""
+
+    def __init__(self, layers: Sequence[Layer], *, keep_buffers: bool) -> None:
+        self.layers = list(layers)
+        self.contexts = [Context(keep_buffers=keep_buffers) for _ in layers]
+        self.loss_context = Context(keep_buffers=keep_buffers)
+        self._fused = [False] * len(layers)  # activation done by the layer before, on the way forward
+        self._folded = [False] * len(layers)  # derivative done by the layer behind, on the way backward
+        for i in range(len(layers) - 1):
+            layer, following = layers[i], layers[i + 1]
+            if layer.is_fusible and isinstance(following, Activation):
+                self.contexts[i].activation, self.contexts[i].slope = following.code, following.slope
+                self._fused[i + 1] = True
+            if isinstance(layer, Activation) and following.is_fusible:
+                self.contexts[i + 1].below, self.contexts[i + 1].below_slope = layer.code, layer.slope
+                self._folded[i] = True
+        with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]
+        self._first = with_parameters[0] if with_parameters else len(layers)
+
+    def kept_outputs(self) -> list[int]:
+        """Layers whose outputs take memory of their own: not the fused activations, nor `Flatten`, which is a view."""
+        return [i for i, layer in enumerate(self.layers) if not self._fused[i] and not isinstance(layer, Flatten)]
+
+    def forward(self, x: Array) -> Array:
+        """The output for ``x``; it may be a kept buffer, or ``x`` itself."""
+        for layer, ctx, fused in zip(self.layers, self.contexts, self._fused, strict=True):
+            if fused:
+                ctx.saved = (x,)
+            else:
+                x = layer.forward(ctx, x)
+        return x
+
+    def backward(
+        self,
+        delta: Array,
+        *,
+        input_grad: bool = False,
+        l2: float = 0.0,
+        accumulate: bool = False,
+        rate: float | None = None,
+    ) -> Array | None:
+        """Parameter gradients, or with ``rate`` updates, from ``delta``; the gradient by the input if asked for."""
+        last = 0 if input_grad else self._first
+        gradient: Array | None = delta
+        for i in range(len(self.layers) - 1, last - 1, -1):
+            ctx = self.contexts[i]
+            ctx.needs_input_grad = input_grad or i > last
+            if self._folded[i] and i + 1 < len(self.layers):
+                continue
+            ctx.l2, ctx.accumulate, ctx.rate = l2, accumulate, rate
+            assert gradient is not None
+            gradient = self.layers[i].backward(ctx, gradient)
+        return gradient if input_grad else None

@@ -1,0 +1,223 @@
+"""Gradients against numerical differentiation, in float64 on a copy of the network.
+
+`check_gradients` moves one element at a time:  dJ/dw ~ (J(w + h) - J(w - h)) / 2h.
+`check_projection` moves all of them at once along a random direction v:  d/ds J(w + s v) ~ <grad J, v>.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp._checks import Array, as_samples, check_count, check_number
+from fastbp._plan import Plan
+from fastbp.layers import LeakyReLU, ReLU
+from fastbp.model import Network
+
+_STEP = 1e-5
+_EPS = float(np.finfo(np.float64).eps)
+
+
+class GradientError(AssertionError):
+    """A gradient disagrees with numerical differentiation."""
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """Outcome of a check.
+
+    Attributes
+    ----------
+    checked, skipped : int
+        Elements (or directions) compared, and those left out because a step crosses a kink of a rectifier.
+    worst : float
+        Largest error as a share of what rounding and the curvature of J allow; below 1.
+    """
+
+    checked: int
+    skipped: int
+    worst: float
+
+
+class _Cost:
+    """J of a float64 copy of a network on one batch, as a function of all its numbers."""
+
+    def __init__(self, net: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Any, l2: float) -> None:
+        self.net = net.astype("float64")
+        self.x = as_samples(x, net.input_shape, self.net.dtype).copy()
+        self.loss, self.targets = self.net.check_targets(self.x, y, loss)
+        self.l2 = check_number(l2, "l2")
+        self.plan = Plan(self.net.layers, keep_buffers=True)
+        self.delta = np.empty((len(self.x), *self.net.output_shape))
+        self.numbers = {p.name: p.value for p in self.net.parameters()} | {"x": self.x}
+        self.kinks = [i for i, layer in enumerate(self.net.layers) if isinstance(layer, ReLU | LeakyReLU)]
+
+    def __call__(self) -> float:
+        u = self.plan.forward(self.x)
+        return self.loss.compute(u, self.targets, self.delta) + self.l2 * self.net.penalty()
+
+    def sides(self) -> list[Array]:
+        """On which side of its kink each rectifier was in the last call."""
+        return [self.plan.contexts[i].saved[0] > 0 for i in self.kinks]
+
+    def gradients(self) -> dict[str, Array]:
+        self()
+        dx = self.plan.backward(self.delta, input_grad=True, l2=self.l2)
+        assert dx is not None
+        return {p.name: p.grad.copy() for p in self.net.parameters()} | {"x": dx.copy()}
+
+    def slope(self, move: Any, step: float) -> tuple[float, float] | None:
+        """Numerical derivative along ``move(s)`` at 0 and the error to allow; None where a kink is crossed.
+
+        Central differences of width h and 2h tell the truncation error; the values of J carry rounding errors of a
+        few dozen eps at most.
+        """
+        values, sides = [], []
+        for s in (-2 * step, -step, step, 2 * step):
+            with move(s):
+                values.append(self())
+                sides.append(self.sides())
+        if any(not np.array_equal(a, b) for other in sides[1:] for a, b in zip(sides[0], other, strict=True)):
+            return None
+        far_low, low, high, far_high = values
+        narrow, wide = (high - low) / (2 * step), (far_high - far_low) / (4 * step)
+        rounding = 50 * _EPS * max(map(abs, values)) / step
+        return narrow, abs(wide - narrow) + rounding + 50 * _EPS * abs(narrow)
+
+
+class _Move:
+    """Context manager that shifts arrays by s times a direction and puts them back."""
+
+    def __init__(self, arrays: list[Array], directions: list[Any], s: float) -> None:
+        self.arrays, self.directions, self.s = arrays, directions, s
+
+    def __enter__(self) -> None:
+        self.before = [array.copy() for array in self.arrays]
+        for array, direction in zip(self.arrays, self.directions, strict=True):
+            array += self.s * direction
+
+    def __exit__(self, *_: object) -> None:
+        for array, before in zip(self.arrays, self.before, strict=True):
+            array[...] = before
+
+
+def _elements(shape: tuple[int, ...], samples: int, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+    """All indices of an array, or a random choice of ``samples`` of them."""
+    size = math.prod(shape)
+    chosen = range(size) if size <= samples else sorted(rng.choice(size, samples, replace=False))
+    for i in chosen:
+        yield np.unravel_index(int(i), shape)
+
+
+def check_gradients(
+    net: Network,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    loss: Any,
+    l2: float = 0.0,
+    samples: int = 200,
+    seed: int = 0,
+) -> GradientReport:
+    """Compare every gradient of ``net`` with central differences, element by element.
+
+    Parameters
+    ----------
+    net : Sequential
+        Is not changed; the check runs on a float64 copy.
+    x, y : arrays
+        A small batch.
+    loss, l2 : as in `Sequential.fit`
+    samples : int
+        Elements checked in each parameter and in x; a random choice in larger ones.
+    seed : int
+        Of that choice.
+
+    Returns
+    -------
+    GradientReport
+
+    Raises
+    ------
+    GradientError
+        Names the worst element, its gradient and its numerical slope.
+    ValueError, TypeError
+        As `Sequential.fit`.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> x, y = fb.datasets.load_digits()
+    >>> net = fb.Sequential(fb.Affine(5), fb.Tanh(), fb.Affine(10), input_shape=64, seed=0)
+    >>> fb.check_gradients(net, x[:4], y[:4], loss=fb.SoftmaxCrossEntropy()).skipped
+    0
+    """
+    cost = _Cost(net, x, y, loss, l2)
+    samples = check_count(samples, "samples")
+    gradients = cost.gradients()
+    rng = np.random.default_rng(seed)
+    checked = skipped = 0
+    worst, complaint = 0.0, ""
+    for name, array in cost.numbers.items():
+        for index in _elements(array.shape, samples, rng):
+            element = array[tuple(slice(i, i + 1) for i in index)]
+            step = _STEP * max(1.0, abs(float(array[index])))
+            slope = cost.slope(lambda s, element=element: _Move([element], [1.0], s), step)
+            if slope is None:
+                skipped += 1
+                continue
+            checked += 1
+            numerical, allowed = slope
+            error = abs(float(gradients[name][index]) - numerical) / allowed if allowed else 0.0
+            if not error <= worst:
+                worst = error
+                place = ", ".join(str(int(i)) for i in index)
+                complaint = f"{name}[{place}]: gradient {gradients[name][index]:.9g}, numerical slope {numerical:.9g}"
+    if not worst <= 1:
+        raise GradientError(f"{complaint}; {worst:.3g} times the error that rounding and curvature allow")
+    return GradientReport(checked, skipped, worst)
+
+
+def check_projection(
+    net: Network,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    loss: Any,
+    l2: float = 0.0,
+    directions: int = 5,
+    seed: int = 0,
+) -> GradientReport:
+    """Compare the gradient with the slope of the cost along random directions in the space of all parameters and x.
+
+    Four forward passes per direction, so that networks of any size can be checked; a direction that crosses a kink is
+    tried again with shorter steps. Parameters, result and errors as in `check_gradients`.
+    """
+    cost = _Cost(net, x, y, loss, l2)
+    gradients = cost.gradients()
+    rng = np.random.default_rng(seed)
+    arrays = list(cost.numbers.values())
+    checked = skipped = 0
+    worst, complaint = 0.0, ""
+    for _ in range(check_count(directions, "directions")):
+        v = [rng.standard_normal(array.shape) for array in arrays]
+        length = math.sqrt(sum(float((d * d).sum()) for d in v))
+        v = [d / length for d in v]
+        slope = None
+        for step in (_STEP, _STEP / 8, _STEP / 64):
+            slope = slope or cost.slope(lambda s, v=v: _Move(arrays, v, s), step)
+        if slope is None:
+            skipped += 1
+            continue
+        checked += 1
+        numerical, allowed = slope
+        expected = sum(float((gradients[name] * d).sum()) for name, d in zip(cost.numbers, v, strict=True))
+        error = abs(expected - numerical) / allowed if allowed else 0.0
+        if not error <= worst:
+            worst, complaint = error, f"<gradient, direction> {expected:.9g}, numerical slope {numerical:.9g}"
+    if not worst <= 1:
+        raise GradientError(f"{complaint}; {worst:.3g} times the error that rounding and curvature allow")
+    return GradientReport(checked, skipped, worst)

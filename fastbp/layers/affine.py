@@ -1,0 +1,97 @@
+"""The fully connected layer."""
+
+from typing import Any
+
+import numpy as np
+
+from fastbp import initializers, kernels
+from fastbp._checks import Array, Real, check_count
+from fastbp.initializers import Initializer
+from fastbp.layers.layer import Layer, Parameter, Source
+from fastbp.op import Context
+
+
+class Affine(Layer):
+    """Affine map u = x w' + b of samples x (N, I) to u (N, O), with the weight w (O, I) and the bias b (O,).
+
+    Parameters
+    ----------
+    n : int
+        Number of units O.
+    bias : bool
+        Whether there is a bias; it starts at 0.
+    init : str or function, optional
+        "he", "glorot", "lecun", or a function of (shape, rng). By default "he" before a rectifier, else "glorot".
+
+    Raises
+    ------
+    TypeError, ValueError
+        When ``n`` is no positive integer or ``init`` is unknown.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.Affine(2, bias=False), input_shape=(3,), dtype="float64")
+    >>> net.parameters()[0].value = [[3, 1, 2], [-2, -3, -1]]
+    >>> net.forward([[2, 3, 1]])
+    array([[ 11., -14.]])
+    """
+
+    is_fusible = True
+
+    def __init__(self, n: int, bias: bool = True, init: str | Initializer | None = None) -> None:
+        self.n = check_count(n, "Affine: n")
+        self.bias = bool(bias)
+        self.init = init
+        if init is not None:
+            initializers.get(init)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(input_shape) != 1:
+            raise ValueError(f"{self.name} takes samples of one dimension, got {input_shape}; put a Flatten() before")
+        return (self.n,)
+
+    def build(self, input_shape: tuple[int, ...], dtype: Real, source: Source) -> None:
+        # Fortran order, (I, O) in memory: the forward product then reads the weight without transposing it.
+        w = np.asfortranarray(source("w", (self.n, *input_shape)), dtype)
+        self.w = Parameter(f"{self.name}.w", w, decays=True)
+        self.b: Parameter | None = None
+        self.parameters = (self.w,)
+        if self.bias:
+            b = np.ascontiguousarray(source("b", (self.n,)), dtype)
+            self.b = Parameter(f"{self.name}.b", b, decays=False)
+            self.parameters = (self.w, self.b)
+
+    def multiply_adds(self, input_shape: tuple[int, ...]) -> int:
+        return self.n * input_shape[0]
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        y = ctx.output("y", (len(x), self.n), x.dtype)
+        b = None if self.b is None else self.b.value
+        kernels.affine_activation_forward(x, self.w.value, b, y, ctx.activation, ctx.slope)
+        ctx.saved = (x,)
+        return y
+
+    def backward(self, ctx: Context, dy: Array) -> Array | None:
+        (x,) = ctx.saved
+        dx = None
+        if ctx.needs_input_grad:
+            dx = ctx.output("dx", x.shape, x.dtype)
+            kernels.affine_delta(dy, self.w.value, x, dx, ctx.below, ctx.below_slope)
+        if ctx.rate is not None:
+            b = None if self.b is None else self.b.value
+            kernels.affine_sgd_update(dy, x, self.w.value, b, ctx.rate, ctx.l2)
+            return dx
+        kernels.affine_weight_gradient(dy, x, self.w.value, self.w.grad, ctx.l2, accumulate=ctx.accumulate)
+        if self.b is not None:
+            kernels.affine_bias_gradient(dy, self.b.grad, accumulate=ctx.accumulate)
+        return dx
+
+    def config(self) -> dict[str, Any]:
+        return {"n": self.n, "bias": self.bias, "init": self.init if isinstance(self.init, str) else None}
+
+    def __repr__(self) -> str:
+        extra = "" if self.bias else ", bias=False"
+        if self.init is not None:
+            extra += f", init={self.init!r}"
+        return f"Affine({self.n}{extra})"

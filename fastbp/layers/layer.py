@@ -1,0 +1,87 @@
+"""Layers and their parameters."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp._checks import Array, Real
+from fastbp.op import Op
+
+# Gives the initial value of a parameter from its letter ("w", "b") and shape.
+Source = Callable[[str, tuple[int, ...]], Array]
+
+
+class Parameter:
+    """An array that training changes, and its gradient.
+
+    Attributes
+    ----------
+    name : str
+        Layer and letter, for instance ``affine_1.w``.
+    value : ndarray
+        Its logical shape is that of the textbook, (O, I) for a weight; the memory order is the layer's choice.
+        Assigning copies into the array.
+    grad : ndarray, same shape
+        Gradient of the last backward pass; zeros before.
+    decays : bool
+        Whether weight decay applies to it: to weights, not to biases.
+    """
+
+    def __init__(self, name: str, value: Array, *, decays: bool) -> None:
+        self.name = name
+        self.decays = decays
+        self._value = value
+        self._grad: Array | None = None
+
+    @property
+    def value(self) -> Array:
+        return self._value
+
+    @value.setter
+    def value(self, new: npt.ArrayLike) -> None:
+        array = np.asarray(new)
+        if array.shape != self._value.shape:
+            raise ValueError(f"{self.name} has the shape {self._value.shape}, got {array.shape}")
+        self._value[...] = array
+
+    @property
+    def grad(self) -> Array:
+        if self._grad is None:
+            self._grad = np.zeros_like(self._value)
+        return self._grad
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, shape={self._value.shape}, dtype={self._value.dtype})"
+
+
+class Layer(Op):
+    """An operation with parameters and with shapes: what `Sequential` is made of.
+
+    Attributes
+    ----------
+    name : str
+        Kind and number within the network, given when the network is built.
+    parameters : tuple of Parameter
+    is_fusible : bool
+        Whether the layer heeds `Context.activation`, `Context.below` and `Context.rate`.
+    """
+
+    name = ""
+    parameters: tuple[Parameter, ...] = ()
+    is_fusible = False
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one output sample; ValueError where the layer cannot take such an input."""
+        return input_shape
+
+    def build(self, input_shape: tuple[int, ...], dtype: Real, source: Source) -> None:
+        """Make the parameters, with initial values from ``source``."""
+
+    def multiply_adds(self, input_shape: tuple[int, ...]) -> int:
+        """Multiply-adds of the forward pass for one sample; as many again for each of the two gradients."""
+        return 0
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items())
+        return f"{type(self).__name__}({arguments})"

@@ -1,0 +1,52 @@
+"""Optimizers: what happens to the parameters once their gradients are known."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastbp import kernels
+from fastbp._checks import check_number
+from fastbp.layers import Parameter
+
+
+class SGD:
+    """Stochastic gradient descent, w <- w - lr g.
+
+    Parameters
+    ----------
+    lr : float or function of the step
+        Learning rate, at least 0; a function is called with 0, 1, 2, ..., the number of steps taken before.
+
+    Attributes
+    ----------
+    steps : int
+        Steps taken so far.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.SGD(lambda step: 0.5 / (1 + step)).rate()
+    0.5
+    """
+
+    def __init__(self, lr: float | Callable[[int], float]) -> None:
+        self.lr = lr if callable(lr) else check_number(lr, "SGD: lr")
+        self.steps = 0
+
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        if callable(self.lr):
+            return check_number(self.lr(self.steps), f"SGD: lr at step {self.steps}")
+        return self.lr
+
+    def step(self, parameters: Iterable[Parameter]) -> None:
+        """Update every parameter in place from its ``grad``."""
+        lr = self.rate()
+        for parameter in parameters:
+            kernels.sgd_update(parameter.grad, parameter.value, lr)
+        self.steps += 1
+
+    def __repr__(self) -> str:
+        return f"SGD({self.lr!r})"
+
+
+BY_NAME: dict[str, Callable[..., Any]] = {"sgd": SGD}

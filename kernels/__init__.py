@@ -1,0 +1,40 @@
+"""The compiled core of fastbp: functions of arrays, compiled by Numba, without classes and without state.
+
+Every kernel writes into arrays that the caller allocated. `fastbp.functional` has the same operations with checked
+inputs and allocated results.
+"""
+
+from fastbp.kernels.activation import activation_backward as activation_backward
+from fastbp.kernels.activation import activation_forward as activation_forward
+from fastbp.kernels.activation import identity_backward as identity_backward
+from fastbp.kernels.activation import identity_forward as identity_forward
+from fastbp.kernels.activation import leaky_relu_backward as leaky_relu_backward
+from fastbp.kernels.activation import leaky_relu_forward as leaky_relu_forward
+from fastbp.kernels.activation import relu_backward as relu_backward
+from fastbp.kernels.activation import relu_forward as relu_forward
+from fastbp.kernels.activation import sigmoid_backward as sigmoid_backward
+from fastbp.kernels.activation import sigmoid_forward as sigmoid_forward
+from fastbp.kernels.activation import tanh_backward as tanh_backward
+from fastbp.kernels.activation import tanh_forward as tanh_forward
+from fastbp.kernels.affine import affine_activation_forward as affine_activation_forward
+from fastbp.kernels.affine import affine_backward as affine_backward
+from fastbp.kernels.affine import affine_bias_gradient as affine_bias_gradient
+from fastbp.kernels.affine import affine_delta as affine_delta
+from fastbp.kernels.affine import affine_forward as affine_forward
+from fastbp.kernels.affine import affine_relu_backward as affine_relu_backward
+from fastbp.kernels.affine import affine_relu_forward as affine_relu_forward
+from fastbp.kernels.affine import affine_sgd_update as affine_sgd_update
+from fastbp.kernels.affine import affine_sigmoid_backward as affine_sigmoid_backward
+from fastbp.kernels.affine import affine_sigmoid_forward as affine_sigmoid_forward
+from fastbp.kernels.affine import affine_tanh_backward as affine_tanh_backward
+from fastbp.kernels.affine import affine_tanh_forward as affine_tanh_forward
+from fastbp.kernels.affine import affine_weight_gradient as affine_weight_gradient
+from fastbp.kernels.gemm import matmul as matmul
+from fastbp.kernels.loss import sigmoid_cross_entropy as sigmoid_cross_entropy
+from fastbp.kernels.loss import softmax_cross_entropy as softmax_cross_entropy
+from fastbp.kernels.loss import squared_error as squared_error
+from fastbp.kernels.optim import sgd_update as sgd_update
+from fastbp.kernels.softmax import log_softmax_backward as log_softmax_backward
+from fastbp.kernels.softmax import log_softmax_forward as log_softmax_forward
+from fastbp.kernels.softmax import softmax_backward as softmax_backward
+from fastbp.kernels.softmax import softmax_forward as softmax_forward

@@ -1,0 +1,38 @@
+"""Views and checks that the public kernels share."""
+
+import numpy as np
+
+# Elements that one task of an elementwise kernel takes. Fixed, so that sums over chunks do not depend on the threads.
+CHUNK = 16_384
+
+
+def same_shape(name: str, **arrays: np.ndarray) -> None:
+    """Refuse arrays whose shapes differ, naming all of them."""
+    first, *others = arrays.values()
+    for other in others:
+        if other.shape != first.shape:
+            shapes = ", ".join(f"{key} {value.shape}" for key, value in arrays.items())
+            raise ValueError(f"{name}: shapes must be equal, got {shapes}")
+
+
+def flat(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """One-dimensional arrays of the same elements in one common order, the last one being the output.
+
+    Views where the memory order of all is the same, else copies; give the output back to `unflat`.
+    """
+    if all(x.flags.c_contiguous for x in arrays):
+        return tuple(x.reshape(-1) for x in arrays)
+    if all(x.flags.f_contiguous for x in arrays):
+        return tuple(x.T.reshape(-1) for x in arrays)
+    return tuple(np.array(x, order="C").reshape(-1) for x in arrays)
+
+
+def unflat(result: np.ndarray, out: np.ndarray) -> None:
+    """Copy a flattened result to ``out`` if it is not a view of it."""
+    if not np.may_share_memory(result, out):
+        out[...] = result.reshape(out.shape)
+
+
+def rows(x: np.ndarray) -> np.ndarray:
+    """``x`` in C order, copied if it is not."""
+    return np.ascontiguousarray(x)

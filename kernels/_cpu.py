@@ -1,0 +1,81 @@
+"""What the kernels need to know of the processor, and the block sizes that follow.
+
+MR x NR  register tile of the matrix product (rows of A times columns of B)
+KC       depth of one packed panel
+NC       columns of B that one sweep over the rows of A reuses from the L2 cache
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from numba.core.registry import cpu_target
+
+
+class Blocks(NamedTuple):
+    """Block sizes of the matrix product for elements of one size."""
+
+    lanes: int
+    mr: int
+    nr: int
+    kc: int
+    nc: int
+
+
+def _target_features() -> set[str]:
+    """Features that Numba compiles for, which NUMBA_CPU_FEATURES may have narrowed."""
+    features = cpu_target.target_context.codegen().magic_tuple()[2]
+    return {name[1:] for name in features.split(",") if name.startswith("+")}
+
+
+def _vector_unit(features: set[str]) -> tuple[int, int]:
+    """Bytes of a vector register and how many of them there are."""
+    if "avx512f" in features:
+        return 64, 32
+    if "avx" in features:
+        return 32, 16
+    if "neon" in features:
+        return 16, 32
+    return 16, 16
+
+
+def _cache_bytes(level: int, default: int) -> int:
+    """Size of the data cache of one level as Linux reports it, else ``default``."""
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if int((index / "level").read_text()) != level:
+                continue
+            if (index / "type").read_text().strip() == "Instruction":
+                continue
+            size = (index / "size").read_text().strip()
+        except (OSError, ValueError):
+            continue
+        if size.endswith("K") and size[:-1].isdigit():
+            return int(size[:-1]) * 1024
+    return default
+
+
+NAME = cpu_target.target_context.codegen().magic_tuple()[1]
+FEATURES = _target_features()
+VECTOR_BYTES, REGISTERS = _vector_unit(FEATURES)
+L1_BYTES = _cache_bytes(1, 32 * 1024)
+L2_BYTES = _cache_bytes(2, 512 * 1024)
+
+
+@cache
+def blocks(itemsize: int) -> Blocks:
+    """Block sizes for elements of ``itemsize`` bytes.
+
+    The tile has two vectors of columns. Its MR rows need 2 MR accumulators, which leaves room for two vectors of B
+    and one broadcast of A: 2 MR + 3 <= registers, so 12 rows of 32 registers (14 would fit, but 12 wastes less at the
+    edge of a batch of 32, 128 or 512) and 6 rows of 16.
+
+    One micro-panel of A (MR KC elements) takes half of L1 while the panels of B stream past it; a KC x NC block of B
+    takes half of L2.
+    """
+    lanes = VECTOR_BYTES // itemsize
+    mr = 12 if REGISTERS == 32 else 6
+    nr = 2 * lanes
+    kc = min(384, max(64, L1_BYTES // 2 // (mr * itemsize) // 8 * 8))
+    nc = max(nr, L2_BYTES // 2 // (kc * itemsize) // nr * nr)
+    return Blocks(lanes, mr, nr, kc, nc)

@@ -1,0 +1,151 @@
+"""Threads: how many, when they pay, and when they must not be used."""
+
+import os
+import threading
+
+import numba
+import numpy as np
+
+# Multiply-adds from which a parallel region pays: two regions cost about 4 microseconds under OpenMP, in which one
+# core does some 200,000 multiply-adds. OpenBLAS switches at 262,144.
+PARALLEL_WORK = 262_144
+
+_local = threading.local()
+_workqueue_lock = threading.Lock()
+_state = {"team": 0, "launched": False, "forked": False}
+
+
+def _available() -> int:
+    """CPUs that this process may use, at most the pool that Numba was started with."""
+    pool = numba.config.NUMBA_NUM_THREADS
+    if hasattr(os, "sched_getaffinity"):
+        return min(pool, len(os.sched_getaffinity(0)))
+    return pool
+
+
+def _checked(threads, origin: str) -> int:
+    pool = numba.config.NUMBA_NUM_THREADS
+    try:
+        count = int(threads)
+        valid = not isinstance(threads, bool) and count == float(threads)
+    except (TypeError, ValueError):
+        count, valid = 0, False
+    if not valid or not 1 <= count <= pool:
+        hint = "" if not valid or count < 1 else "; start Python with NUMBA_NUM_THREADS set higher for more"
+        raise ValueError(f"{origin} must be an integer from 1 to {pool}, got {threads!r}{hint}")
+    return count
+
+
+def get_num_threads() -> int:
+    """Threads that kernels use.
+
+    The number last given to `set_num_threads`, else the environment variable FASTBP_NUM_THREADS, else the CPUs that
+    this process may run on.
+
+    Raises
+    ------
+    ValueError
+        When FASTBP_NUM_THREADS is no integer from 1 to Numba's pool size.
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> fb.set_num_threads(1)
+    >>> fb.get_num_threads()
+    1
+    """
+    if not _state["team"]:
+        wanted = os.environ.get("FASTBP_NUM_THREADS")
+        # under NUMBA_NUM_THREADS above the number of CPUs the user asked for more threads than CPUs: give them
+        asked = os.environ.get("NUMBA_NUM_THREADS")
+        default = numba.config.NUMBA_NUM_THREADS if asked else _available()
+        _state["team"] = _checked(wanted, "FASTBP_NUM_THREADS") if wanted else default
+    return _state["team"]
+
+
+def set_num_threads(threads: int) -> None:
+    """Set the number of threads of all kernels, for every Python thread of the process.
+
+    Results do not depend on it: they are bitwise the same for every number.
+
+    Parameters
+    ----------
+    threads : int
+        From 1 to the size of Numba's pool (NUMBA_NUM_THREADS, by default the number of CPUs).
+
+    Raises
+    ------
+    ValueError
+        When ``threads`` is anything else.
+    """
+    _state["team"] = _checked(threads, "threads")
+
+
+def threads_for(work: float) -> int:
+    """Threads to use for ``work`` multiply-adds (or what takes as long): 1 or the whole team.
+
+    Two states only: libgomp is slow to change the size of a team. A forked child stays serial, because GNU OpenMP
+    dies in a child of a process that had threads.
+    """
+    if work < PARALLEL_WORK or _state["forked"]:
+        return 1
+    return _state["team"] or get_num_threads()
+
+
+def launch(parallel, serial, args):
+    """Run ``parallel(*args)`` with the team applied to this Python thread.
+
+    The workqueue layer aborts the process when two Python threads enter it at once: there the second one runs the
+    serial variant, which gives the same bits.
+    """
+    team = get_num_threads()
+    if getattr(_local, "team", 0) != team:
+        numba.set_num_threads(team)  # also starts Numba's pool
+        _local.team = team
+        _state["launched"] = True
+        _state["locked"] = numba.threading_layer() == "workqueue"
+    if not _state["locked"]:
+        return parallel(*args)
+    if not _workqueue_lock.acquire(blocking=False):
+        return serial()(*args)
+    try:
+        return parallel(*args)
+    finally:
+        _workqueue_lock.release()
+
+
+def layer() -> str:
+    """Numba's threading layer, starting its pool if need be."""
+    numba.set_num_threads(get_num_threads())
+    return numba.threading_layer()
+
+
+def _after_fork_in_child() -> None:
+    _state["forked"] = _state["launched"]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def workspace(elements: int, dtype: np.dtype) -> np.ndarray:
+    """A one-dimensional array of at least ``elements``, aligned to 64 bytes, kept for this Python thread.
+
+    Holds packed panels while one product runs; its contents mean nothing afterwards.
+    """
+    pool = _local.__dict__.setdefault("pool", {})
+    array = pool.get(dtype)
+    if array is None or array.size < elements:
+        padding = 64 // dtype.itemsize
+        raw = np.empty(elements + padding, dtype)
+        skip = -raw.ctypes.data % 64 // dtype.itemsize
+        array = pool[dtype] = raw[skip : skip + elements]
+    return array
+
+
+def partial_sums(n: int) -> np.ndarray:
+    """Room for ``n`` partial sums in float64, kept for this Python thread."""
+    array = getattr(_local, "sums", None)
+    if array is None or array.size < n:
+        array = _local.sums = np.empty(max(n, 256))
+    return array

@@ -1,0 +1,170 @@
+"""A few lines over llvmlite that let a kernel say which vector instructions it wants.
+
+Used while Numba generates code, by the intrinsics of ``microkernel.py``: every method here emits one or two LLVM
+instructions. ``lanes`` elements of type ``real`` make one vector.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+INDEX = ir.IntType(64)
+BOOL = ir.IntType(1)
+
+
+class Vectors:
+    """Emits instructions on vectors of ``lanes`` elements of the Numba type ``real``."""
+
+    def __init__(self, builder: ir.IRBuilder, real: types.Float, lanes: int):
+        self.builder = builder
+        self.lanes = lanes
+        self.itemsize = real.bitwidth // 8
+        self.scalar = ir.FloatType() if real == types.float32 else ir.DoubleType()
+        self.vector = ir.VectorType(self.scalar, lanes)
+        self.mask = ir.VectorType(BOOL, lanes)
+        self.suffix = f"v{lanes}f{real.bitwidth}"
+        self.zero = ir.Constant(self.vector, [0.0] * lanes)
+        self.one = ir.Constant(self.vector, [1.0] * lanes)
+
+    def call(self, name: str, result: ir.Type, arguments: list) -> ir.Value:
+        """Call an LLVM intrinsic by its full name."""
+        module = self.builder.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(result, [a.type for a in arguments]), name)
+        return self.builder.call(function, arguments)
+
+    def offset(self, pointer: ir.Value, elements: ir.Value | int) -> ir.Value:
+        """pointer + elements, for a pointer to scalars."""
+        if isinstance(elements, int):
+            elements = ir.Constant(INDEX, elements)
+        return self.builder.gep(pointer, [elements], source_etype=self.scalar)
+
+    def splat(self, value: ir.Value) -> ir.Value:
+        """The scalar ``value`` in every lane."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, lanes)
+
+    def load_scalar(self, pointer: ir.Value) -> ir.Value:
+        return self.builder.load(pointer, typ=self.scalar)
+
+    def load(self, pointer: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """The vector at ``pointer``; lanes outside ``mask`` are 0 and not touched in memory."""
+        pointer = self.builder.bitcast(pointer, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(pointer, align=self.itemsize, typ=self.vector)
+        alignment = ir.Constant(ir.IntType(32), self.itemsize)
+        name = f"llvm.masked.load.{self.suffix}.p0"
+        return self.call(name, self.vector, [pointer, alignment, mask, self.zero])
+
+    def store(self, value: ir.Value, pointer: ir.Value, mask: ir.Value | None = None) -> None:
+        """Write ``value`` to ``pointer``; memory outside ``mask`` is not touched."""
+        pointer = self.builder.bitcast(pointer, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer, align=self.itemsize)
+            return
+        alignment = ir.Constant(ir.IntType(32), self.itemsize)
+        self.call(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [value, pointer, alignment, mask])
+
+    def multiply_add(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+        """x y + z, fused where the processor can."""
+        return self.call(f"llvm.fmuladd.{self.suffix}", self.vector, [x, y, z])
+
+    def add(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.fadd(x, y)
+
+    def subtract(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.fsub(x, y)
+
+    def multiply(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        return self.builder.fmul(x, y)
+
+    def where_positive(self, x: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:
+        """``no`` where x <= 0, ``yes`` elsewhere, so where x is NaN too."""
+        not_positive = self.builder.fcmp_ordered("<=", x, self.zero)
+        return self.builder.select(not_positive, no, yes)
+
+    def lanes_below(self, count: ir.Value, first: int) -> ir.Value:
+        """Mask of the lanes l with first + l < count."""
+        index = ir.VectorType(INDEX, self.lanes)
+        numbers = ir.Constant(index, [first + lane for lane in range(self.lanes)])
+        undefined = ir.Constant(index, ir.Undefined)
+        start = self.builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.icmp_signed("<", numbers, self.builder.shuffle_vector(start, undefined, lanes))
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Address of the first element of ``array``, as a pointer to its dtype."""
+
+    def generate(context, builder, signature, arguments):
+        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return structure.data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@intrinsic
+def address(typing_context, array):
+    """Address of the first element of ``array``, as an integer."""
+
+    def generate(context, builder, signature, arguments):
+        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(structure.data, INDEX)
+
+    return types.int64(array), generate
+
+
+@intrinsic
+def shift(typing_context, pointer, elements):
+    """pointer + elements."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        return builder.gep(arguments[0], [arguments[1]], source_etype=scalar)
+
+    return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def load(typing_context, pointer, index):
+    """pointer[index]."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        return builder.load(builder.gep(arguments[0], [arguments[1]], source_etype=scalar), typ=scalar)
+
+    return pointer.dtype(pointer, types.int64), generate
+
+
+@intrinsic
+def store(typing_context, pointer, index, value):
+    """pointer[index] = value."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]], source_etype=scalar))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, pointer.dtype), generate
+
+
+@intrinsic
+def itemsize(typing_context, pointer):
+    """Bytes of an element."""
+    size = pointer.dtype.bitwidth // 8
+    return types.int64(pointer), lambda context, builder, signature, arguments: INDEX(size)
+
+
+@intrinsic(prefer_literal=True)
+def constant(typing_context, pointer, value):
+    """The literal ``value`` as an element."""
+    number = float(value.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        return context.get_constant(signature.return_type, number)
+
+    return pointer.dtype(pointer, value), generate

@@ -1,0 +1,216 @@
+"""Affine map of a batch, alone or with an activation, and its gradients.
+
+    u = x w' + b, y = f(u)       x (N, I)   w (O, I)   b (O,)   u, y (N, O)
+
+    delta = dy * f'(y)           (N, O)     gradient by u
+    dw = delta' x + 2 l2 w       (O, I)
+    db = sum_n delta[n]          (O,)
+    dx = delta w                 (N, I)
+
+Each is one matrix product with an epilogue; dx of one layer times f'(h) of the layer below is the delta of that layer.
+Weights may be C- or Fortran-ordered.
+"""
+
+from numba import prange
+
+from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import rows
+from fastbp.kernels._jit import array, kernel, vector
+from fastbp.kernels.activation import activation_backward
+from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, RELU, SIGMOID, SLOPE, TANH
+from fastbp.kernels.gemm import gemm
+
+# Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
+_COLUMNS = 64
+
+
+def check_shapes(name, **arrays):
+    """Refuse arrays whose shapes do not fit x (N, I), w (O, I), b (O,), dy, y, delta (N, O)."""
+    letters = {
+        **dict.fromkeys(("x", "h", "dx"), "NI"),
+        **dict.fromkeys(("w", "dw"), "OI"),
+        **dict.fromkeys(("b", "db"), "O"),
+        **dict.fromkeys(("dy", "y", "delta", "out"), "NO"),
+    }
+    sizes = {}
+    for key, value in arrays.items():
+        if value is None:
+            continue
+        dimensions = letters[key]
+        shape = getattr(value, "shape", None)
+        if shape is None or len(shape) != len(dimensions):
+            got = type(value).__name__ if shape is None else f"shape {shape}"
+            raise ValueError(f"{name}: {key} must have the shape ({', '.join(dimensions)}), got {got}")
+        for letter, size in zip(dimensions, shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                wanted = ", ".join(f"{k} ({', '.join(letters[k])})" for k, v in arrays.items() if v is not None)
+                got = ", ".join(f"{k} {v.shape}" for k, v in arrays.items() if v is not None)
+                raise ValueError(f"{name}: shapes do not fit, needs {wanted}, got {got}")
+
+
+def affine_activation_forward(x, w, b, out, activation, slope=0.0):
+    """out = f(x w' + b), with f named by an integer of ``epilogue.py``; b may be None."""
+    check_shapes("affine_forward", x=x, w=w, b=b, out=out)
+    gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
+
+
+def affine_forward(x, w, b, out):
+    """Affine map: out = x w' + b.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64, shape (N, I)
+    w : ndarray, shape (O, I), any order
+    b : ndarray, shape (O,), or None
+    out : ndarray, shape (N, O)
+        Overwritten.
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit or ``out`` overlaps ``x`` or ``w``.
+    TypeError
+        When the dtypes differ or are neither float32 nor float64.
+
+    Examples
+    --------
+    The three-layer network of Neural-network fundamentals, first layer:
+
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> x, w = np.array([[2.0, 3.0, 1.0]]), np.array([[3.0, 1.0, 2.0], [-2.0, -3.0, -1.0]])
+    >>> u = np.empty((1, 2))
+    >>> kernels.affine_forward(x, w, None, u)
+    >>> u
+    array([[ 11., -14.]])
+    """
+    affine_activation_forward(x, w, b, out, IDENTITY)
+
+
+def affine_backward(dy, x, w, dx, dw, db, l2=0.0):
+    """Gradients of an affine map from delta = dy.
+
+    Parameters
+    ----------
+    dy : ndarray, shape (N, O)
+    x, w : ndarrays as given to `affine_forward`
+    dx, dw, db : ndarrays, shapes of x, w and b, or None
+        Overwritten with dy w, dy' x + 2 l2 w and sum_n dy[n]; what is None is not computed.
+    l2 : float
+        Weight decay: the penalty is l2 times the sum of w squared.
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit or an output overlaps an input.
+    TypeError
+        When the dtypes differ or are neither float32 nor float64.
+    """
+    if dw is not None:
+        affine_weight_gradient(dy, x, w, dw, l2)
+    if db is not None:
+        affine_bias_gradient(dy, db)
+    if dx is not None:
+        affine_delta(dy, w, None, dx)
+
+
+def affine_relu_forward(x, w, b, out):
+    """out = max(0, x w' + b) in one pass. Arrays and errors as in `affine_forward`."""
+    affine_activation_forward(x, w, b, out, RELU)
+
+
+def affine_relu_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
+    """delta = dy where y > 0, else 0; then `affine_backward` of delta. ``delta`` is an output of the shape of y."""
+    _activated_backward(RELU, dy, y, x, w, delta, dx, dw, db, l2)
+
+
+def affine_sigmoid_forward(x, w, b, out):
+    """out = sigmoid(x w' + b) in one pass. Arrays and errors as in `affine_forward`."""
+    affine_activation_forward(x, w, b, out, SIGMOID)
+
+
+def affine_sigmoid_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
+    """delta = dy y (1 - y); then `affine_backward` of delta. ``delta`` is an output of the shape of y."""
+    _activated_backward(SIGMOID, dy, y, x, w, delta, dx, dw, db, l2)
+
+
+def affine_tanh_forward(x, w, b, out):
+    """out = tanh(x w' + b) in one pass. Arrays and errors as in `affine_forward`."""
+    affine_activation_forward(x, w, b, out, TANH)
+
+
+def affine_tanh_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
+    """delta = dy (1 - y^2); then `affine_backward` of delta. ``delta`` is an output of the shape of y."""
+    _activated_backward(TANH, dy, y, x, w, delta, dx, dw, db, l2)
+
+
+def _activated_backward(activation, dy, y, x, w, delta, dx, dw, db, l2):
+    check_shapes("affine_backward", dy=dy, y=y, x=x, w=w, delta=delta, dx=dx, dw=dw, db=db)
+    activation_backward(dy, y, delta, activation)
+    affine_backward(delta, x, w, dx, dw, db, l2)
+
+
+def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
+    """The recursion of backpropagation: dx = (delta w) * f'(h), the delta of the layer whose output h is.
+
+    Parameters
+    ----------
+    delta : ndarray, shape (N, O)
+    w : ndarray, shape (O, I)
+    h : ndarray, shape (N, I), or None for the identity
+        Output of the activation below.
+    dx : ndarray, shape (N, I)
+        Overwritten.
+    activation, slope
+        f, named by an integer of ``epilogue.py``, and the slope of the leaky rectifier.
+    """
+    check_shapes("affine_delta", delta=delta, w=w, h=h, dx=dx)
+    if h is None or activation == IDENTITY:
+        gemm(delta, w, dx)
+    else:
+        gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
+
+
+def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
+    """dw = delta' x + 2 l2 w, or that added to dw; w is read only when l2 is not 0."""
+    check_shapes("affine_weight_gradient", delta=delta, x=x, w=w, dw=dw)
+    if accumulate:
+        if l2:
+            dw += 2 * l2 * w
+        gemm(delta.T, x, dw, beta=1.0)
+    elif l2:
+        gemm(delta.T, x, dw, d=w, beta=2 * l2)
+    else:
+        gemm(delta.T, x, dw)
+
+
+@kernel(lambda real: (array(real, 2, layout="C"), vector(real, out=True), real, real))
+def _column_sums(delta, out, alpha, beta):
+    N, O = delta.shape
+    if out.size != O:
+        raise ValueError("delta must be (N, O) and db (O,)")
+    zero = delta.dtype.type(0)
+    for block in prange((O + _COLUMNS - 1) // _COLUMNS):
+        start, stop = block * _COLUMNS, min(O, (block + 1) * _COLUMNS)
+        for j in range(start, stop):
+            out[j] = beta * out[j] if beta != zero else zero
+        for n in range(N):
+            for j in range(start, stop):
+                out[j] += alpha * delta[n, j]
+
+
+def affine_bias_gradient(delta, db, *, accumulate=False):
+    """db = sum_n delta[n], or that added to db; delta (N, O), db (O,)."""
+    check_shapes("affine_bias_gradient", delta=delta, db=db)
+    _column_sums(_runtime.threads_for(delta.size), rows(delta), db, 1.0, 1.0 if accumulate else 0.0)
+
+
+def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
+    """Gradient descent as the epilogue of the weight gradient, which is not stored itself; ``b`` may be None.
+
+    w <- w - lr (delta' x + 2 l2 w),   b <- b - lr sum_n delta[n]
+    """
+    check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
+    gemm(delta.T, x, w, d=w, alpha=-lr, beta=1 - 2 * lr * l2)
+    if b is not None:
+        _column_sums(_runtime.threads_for(delta.size), rows(delta), b, -lr, 1.0)

@@ -1,0 +1,148 @@
+"""Softmax and log-softmax over the rows of an (N, O) array.
+
+    softmax      y_j = e^(u_j - m) / s       m = max u, s = sum_i e^(u_i - m)      dx = y * (dy - sum_j dy_j y_j)
+    log-softmax  y_j = u_j - m - log s                                            dx = dy - e^y sum_j dy_j
+
+Subtracting the row's maximum keeps every exponential at most 1. A row with NaN or +infinity becomes NaN, as in NumPy.
+"""
+
+import math
+
+from numba import prange
+
+from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import CHUNK, rows, unflat
+from fastbp.kernels._jit import array, inner, kernel
+from fastbp.kernels.activation import WORK_PER_ELEMENT
+from fastbp.kernels.functions import exp
+
+
+@inner
+def rows_per_chunk(columns):
+    return max(1, CHUNK // max(1, columns))
+
+
+@inner
+def exponentials(u, out):
+    """out = e^(u - m) for one row; returns m and the sum of out."""
+    m = u[0]
+    for j in range(1, u.size):
+        m = max(m, u[j])
+    for j in range(u.size):
+        out[j] = exp(u[j] - m)
+    s = out[0]
+    for j in range(1, u.size):
+        s += out[j]
+    return m, s
+
+
+@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
+def _softmax_forward(u, out):
+    N, O = u.shape
+    if out.shape != u.shape:
+        raise ValueError("x and out must have the same shape (N, O)")
+    if O == 0:
+        return
+    step = rows_per_chunk(O)
+    for chunk in prange((N + step - 1) // step):
+        for n in range(chunk * step, min(N, (chunk + 1) * step)):
+            _, s = exponentials(u[n], out[n])
+            for j in range(O):
+                out[n, j] /= s
+
+
+@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
+def _softmax_backward(dy, y, dx):
+    N, O = y.shape
+    if dy.shape != y.shape or dx.shape != y.shape:
+        raise ValueError("dy, y and dx must have the same shape (N, O)")
+    step = rows_per_chunk(O)
+    for chunk in prange((N + step - 1) // step):
+        for n in range(chunk * step, min(N, (chunk + 1) * step)):
+            total = y.dtype.type(0)
+            for j in range(O):
+                total += dy[n, j] * y[n, j]
+            for j in range(O):
+                dx[n, j] = y[n, j] * (dy[n, j] - total)
+
+
+@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
+def _log_softmax_forward(u, out):
+    N, O = u.shape
+    if out.shape != u.shape:
+        raise ValueError("x and out must have the same shape (N, O)")
+    if O == 0:
+        return
+    step = rows_per_chunk(O)
+    for chunk in prange((N + step - 1) // step):
+        for n in range(chunk * step, min(N, (chunk + 1) * step)):
+            m, s = exponentials(u[n], out[n])
+            log_s = math.log(s)
+            for j in range(O):
+                out[n, j] = u[n, j] - m - log_s
+
+
+@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
+def _log_softmax_backward(dy, y, dx):
+    N, O = y.shape
+    if dy.shape != y.shape or dx.shape != y.shape:
+        raise ValueError("dy, y and dx must have the same shape (N, O)")
+    step = rows_per_chunk(O)
+    for chunk in prange((N + step - 1) // step):
+        for n in range(chunk * step, min(N, (chunk + 1) * step)):
+            total = y.dtype.type(0)
+            for j in range(O):
+                total += dy[n, j]
+            for j in range(O):
+                dx[n, j] = dy[n, j] - exp(y[n, j]) * total
+
+
+def _run(run, *arrays):
+    """Run a row kernel on C-ordered versions of ``arrays``, the last of which is the output."""
+    *inputs, out = arrays
+    result = rows(out)
+    run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *map(rows, inputs), result)
+    unflat(result, out)
+
+
+def softmax_forward(x, out):
+    """Softmax of every row.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64, shape (N, O)
+    out : ndarray, same shape and dtype
+        Overwritten; not ``x``.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    TypeError
+        When the dtypes differ, are neither float32 nor float64, or an array is not two-dimensional.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> y = np.empty((1, 2))
+    >>> kernels.softmax_forward(np.array([[0.0, np.log(3.0)]]), y)
+    >>> y.round(2)
+    array([[0.25, 0.75]])
+    """
+    _run(_softmax_forward, x, out)
+
+
+def softmax_backward(dy, y, dx):
+    """dx = y * (dy - sum_j dy_j y_j) for every row; y is the output of `softmax_forward`. Errors as there."""
+    _run(_softmax_backward, dy, y, dx)
+
+
+def log_softmax_forward(x, out):
+    """Logarithm of the softmax of every row, by log-sum-exp. Arrays and errors as in `softmax_forward`."""
+    _run(_log_softmax_forward, x, out)
+
+
+def log_softmax_backward(dy, y, dx):
+    """dx = dy - exp(y) sum_j dy_j for every row; y is the output of `log_softmax_forward`."""
+    _run(_log_softmax_backward, dy, y, dx)
