@@ -33,6 +33,12 @@ def unflat(result: np.ndarray, out: np.ndarray) -> None:
         out[...] = result.reshape(out.shape)
 
 
+def distinct(name: str, x: np.ndarray, out: np.ndarray) -> None:
+    """Refuse an output in the memory of an input that is read again after the first write."""
+    if np.may_share_memory(x, out):
+        raise ValueError(f"{name}: the output must not overlap the input")
+
+
 def rows(x: np.ndarray) -> np.ndarray:
     """``x`` in C order, copied if it is not."""
     return np.ascontiguousarray(x)

@@ -150,6 +150,8 @@ class Kernel:
                     f"{self.name}: {name} must be a {wanted.ndim}-dimensional {wanted.dtype} array, "
                     f"got {value.ndim}-dimensional {value.dtype}"
                 )
+            if not value.flags.aligned:
+                return f"{self.name}: {name} is not aligned to its dtype; copy it first"
             if wanted.mutable and not value.flags.writeable:
                 return f"{self.name}: {name} is an output and must be writable"
         return None

@@ -56,10 +56,7 @@ def get_num_threads() -> int:
     """
     if not _state["team"]:
         wanted = os.environ.get("FASTBP_NUM_THREADS")
-        # under NUMBA_NUM_THREADS above the number of CPUs the user asked for more threads than CPUs: give them
-        asked = os.environ.get("NUMBA_NUM_THREADS")
-        default = numba.config.NUMBA_NUM_THREADS if asked else _available()
-        _state["team"] = _checked(wanted, "FASTBP_NUM_THREADS") if wanted else default
+        _state["team"] = _checked(wanted, "FASTBP_NUM_THREADS") if wanted else _available()
     return _state["team"]
 
 

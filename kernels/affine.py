@@ -24,6 +24,11 @@ from fastbp.kernels.gemm import gemm
 _COLUMNS = 64
 
 
+# What the product raises for arrays that do not fit. Its own checks cost nothing; only when they fail is it worth
+# looking at every shape, to name the argument.
+_REFUSED = (ValueError, TypeError, IndexError, AttributeError)
+
+
 def check_shapes(name, **arrays):
     """Refuse arrays whose shapes do not fit x (N, I), w (O, I), b (O,), dy, y, delta (N, O)."""
     letters = {
@@ -50,8 +55,11 @@ def check_shapes(name, **arrays):
 
 def affine_activation_forward(x, w, b, out, activation, slope=0.0):
     """out = f(x w' + b), with f named by an integer of ``epilogue.py``; b may be None."""
-    check_shapes("affine_forward", x=x, w=w, b=b, out=out)
-    gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
+    try:
+        gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
+    except _REFUSED:
+        check_shapes("affine_forward", x=x, w=w, b=b, out=out)
+        raise
 
 
 def affine_forward(x, w, b, out):
@@ -164,24 +172,28 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
     activation, slope
         f, named by an integer of ``epilogue.py``, and the slope of the leaky rectifier.
     """
-    check_shapes("affine_delta", delta=delta, w=w, h=h, dx=dx)
-    if h is None or activation == IDENTITY:
-        gemm(delta, w, dx)
-    else:
-        gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
+    try:
+        if h is None or activation == IDENTITY:
+            gemm(delta, w, dx)
+        else:
+            gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
+    except _REFUSED:
+        check_shapes("affine_delta", delta=delta, w=w, h=h, dx=dx)
+        raise
 
 
 def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     """dw = delta' x + 2 l2 w, or that added to dw; w is read only when l2 is not 0."""
-    check_shapes("affine_weight_gradient", delta=delta, x=x, w=w, dw=dw)
-    if accumulate:
-        if l2:
-            dw += 2 * l2 * w
-        gemm(delta.T, x, dw, beta=1.0)
-    elif l2:
-        gemm(delta.T, x, dw, d=w, beta=2 * l2)
-    else:
-        gemm(delta.T, x, dw)
+    try:
+        if accumulate:
+            gemm(delta.T, x, dw, d=dw + 2 * l2 * w if l2 else dw, beta=1.0)
+        elif l2:
+            gemm(delta.T, x, dw, d=w, beta=2 * l2)
+        else:
+            gemm(delta.T, x, dw)
+    except _REFUSED:
+        check_shapes("affine_weight_gradient", delta=delta, x=x, w=w, dw=dw)
+        raise
 
 
 @kernel(lambda real: (array(real, 2, layout="C"), vector(real, out=True), real, real))
@@ -199,10 +211,18 @@ def _column_sums(delta, out, alpha, beta):
                 out[j] += alpha * delta[n, j]
 
 
+def _add_columns(name, delta, b, alpha, beta):
+    """b = alpha sum_n delta[n] + beta b."""
+    try:
+        _column_sums(_runtime.threads_for(delta.size), rows(delta), b, alpha, beta)
+    except _REFUSED:
+        check_shapes(name, delta=delta, b=b)
+        raise
+
+
 def affine_bias_gradient(delta, db, *, accumulate=False):
     """db = sum_n delta[n], or that added to db; delta (N, O), db (O,)."""
-    check_shapes("affine_bias_gradient", delta=delta, db=db)
-    _column_sums(_runtime.threads_for(delta.size), rows(delta), db, 1.0, 1.0 if accumulate else 0.0)
+    _add_columns("affine_bias_gradient", delta, db, 1.0, 1.0 if accumulate else 0.0)
 
 
 def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
@@ -210,7 +230,10 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
 
     w <- w - lr (delta' x + 2 l2 w),   b <- b - lr sum_n delta[n]
     """
-    check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
-    gemm(delta.T, x, w, d=w, alpha=-lr, beta=1 - 2 * lr * l2)
+    try:
+        gemm(delta.T, x, w, d=w, alpha=-lr, beta=1 - 2 * lr * l2)
+    except _REFUSED:
+        check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
+        raise
     if b is not None:
-        _column_sums(_runtime.threads_for(delta.size), rows(delta), b, -lr, 1.0)
+        _add_columns("affine_sgd_update", delta, b, -lr, 1.0)

@@ -221,6 +221,8 @@ def _gemm(
         raise ValueError("bias must be (N,) for out (M, N)")
     if N > 1 and (out.strides[1] != size or d.strides[1] != size):
         raise ValueError("the rows of out must be contiguous")
+    if (a.strides[0] | a.strides[1] | b.strides[0] | b.strides[1] | out.strides[0] | d.strides[0]) % size != 0:
+        raise ValueError("strides must be multiples of the element size")
     if _overlap(out, a) or _overlap(out, b):
         raise ValueError("out must not overlap a or b")
     if work.size < _panel_elements(M, N, size) * slab_depth:

@@ -12,7 +12,7 @@ import math
 from numba import prange, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, flat, rows, same_shape, unflat
+from fastbp.kernels._arrays import CHUNK, distinct, flat, rows, same_shape, unflat
 from fastbp.kernels._jit import array, inner, kernel, vector
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp, sigmoid
@@ -143,6 +143,7 @@ def softmax_cross_entropy(u, t, delta):
     >>> delta
     array([[ 0.5, -0.5]])
     """
+    distinct("softmax_cross_entropy", u, delta)
     run = _softmax_cross_entropy if t.ndim == 1 else _softmax_cross_entropy_1ofk
     result = rows(delta)
     threads = _runtime.threads_for(u.size * WORK_PER_ELEMENT)
@@ -177,6 +178,7 @@ def sigmoid_cross_entropy(u, t, scale, delta):
 
 def _elementwise(run, y, t, slope, delta):
     same_shape(run.name, y=y, t=t, delta=delta)
+    distinct(run.name, y, delta)
     y_flat, t_flat, delta_flat = flat(y, t, delta)
     sums = _runtime.partial_sums(1 + y.size // CHUNK)
     value = run(_runtime.threads_for(y.size * WORK_PER_ELEMENT), y_flat, t_flat, delta_flat, slope, sums)

@@ -11,7 +11,7 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, rows, unflat
+from fastbp.kernels._arrays import CHUNK, distinct, rows, unflat
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
@@ -112,7 +112,7 @@ def softmax_forward(x, out):
     ----------
     x : ndarray, float32 or float64, shape (N, O)
     out : ndarray, same shape and dtype
-        Overwritten; not ``x``.
+        Overwritten; may be ``x``.
 
     Raises
     ------
@@ -139,7 +139,8 @@ def softmax_backward(dy, y, dx):
 
 
 def log_softmax_forward(x, out):
-    """Logarithm of the softmax of every row, by log-sum-exp. Arrays and errors as in `softmax_forward`."""
+    """Logarithm of the softmax of every row, by log-sum-exp. As `softmax_forward`, but ``out`` must not be ``x``."""
+    distinct("log_softmax_forward", x, out)
     _run(_log_softmax_forward, x, out)
 
 
