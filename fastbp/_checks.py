@@ -1,5 +1,6 @@
 """Checks and conversions of what users pass in: each happens once, at the boundary."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,13 +15,10 @@ REALS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def real_dtype(dtype: npt.DTypeLike) -> Real:
     """float32 or float64 as a NumPy dtype; ValueError for anything else."""
-    try:
-        result = np.dtype(dtype)
-    except TypeError:
-        result = None
-    if result not in REALS:
-        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
-    return result
+    with contextlib.suppress(TypeError):
+        if dtype is not None and np.dtype(dtype) in REALS:
+            return np.dtype(dtype)
+    raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
 
 
 def as_real(value: npt.ArrayLike, dtype: Real, name: str) -> Array:

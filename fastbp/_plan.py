@@ -7,10 +7,17 @@ Two fusions keep the passes over memory few:
 """
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from fastbp._checks import Array
 from fastbp.layers import Activation, Flatten, Layer
 from fastbp.op import Context
+
+
+def _is_elementwise(layer: Layer) -> TypeGuard[Activation]:
+    """Whether the kernels' f and f' are what the layer computes: a subclass may have overridden them."""
+    kind = type(layer)
+    return isinstance(layer, Activation) and kind.forward is Activation.forward and kind.backward is Activation.backward
 
 
 class Plan:
@@ -24,10 +31,10 @@ class Plan:
         self._folded = [False] * len(layers)  # derivative done by the layer behind, on the way backward
         for i in range(len(layers) - 1):
             layer, following = layers[i], layers[i + 1]
-            if layer.is_fusible and isinstance(following, Activation):
+            if layer.is_fusible and _is_elementwise(following):
                 self.contexts[i].activation, self.contexts[i].slope = following.code, following.slope
                 self._fused[i + 1] = True
-            if isinstance(layer, Activation) and following.is_fusible:
+            if _is_elementwise(layer) and following.is_fusible:
                 self.contexts[i + 1].below, self.contexts[i + 1].below_slope = layer.code, layer.slope
                 self._folded[i] = True
         with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]

@@ -17,6 +17,7 @@ import fastbp as fb
 from fastbp import optimizers
 from fastbp._checks import Array, as_one_of_k
 from fastbp.info import describe
+from fastbp.serialization import save_npz
 
 # The default recipe: at least 97 % test accuracy on the embedded digits, whatever the seed.
 HIDDEN, ACTIVATION, RATE, EPOCHS, BATCH = [1536], "relu", 1.0, 20, 32
@@ -204,7 +205,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if target is not None:
         arrays = {"classes": classes, "probabilities": p} if arguments.proba else {"classes": classes}
         with target.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            save_npz(file, arrays)
     elif arguments.proba:
         _print("\n".join("\t".join(f"{value:.6g}" for value in row) for row in p))
     elif len(classes):

@@ -88,6 +88,13 @@ class _Cost:
         return narrow, abs(wide - narrow) + rounding + 50 * _EPS * abs(narrow)
 
 
+def _share(error: float, allowed: float) -> float:
+    """``error`` as a share of what is allowed, which is 0 where the cost is constant 0."""
+    if allowed:
+        return error / allowed
+    return math.inf if error else 0.0
+
+
 class _Move:
     """Context manager that shifts arrays by s times a direction and puts them back."""
 
@@ -171,7 +178,7 @@ def check_gradients(
                 continue
             checked += 1
             numerical, allowed = slope
-            error = abs(float(gradients[name][index]) - numerical) / allowed if allowed else 0.0
+            error = _share(abs(float(gradients[name][index]) - numerical), allowed)
             if not error <= worst:
                 worst = error
                 place = ", ".join(str(int(i)) for i in index)
@@ -215,7 +222,7 @@ def check_projection(
         checked += 1
         numerical, allowed = slope
         expected = sum(float((gradients[name] * d).sum()) for name, d in zip(cost.numbers, v, strict=True))
-        error = abs(expected - numerical) / allowed if allowed else 0.0
+        error = _share(abs(expected - numerical), allowed)
         if not error <= worst:
             worst, complaint = error, f"<gradient, direction> {expected:.9g}, numerical slope {numerical:.9g}"
     if not worst <= 1:

@@ -173,8 +173,9 @@ class UserLoss(Loss):
         return t
 
     def compute(self, u: Array, t: Array, delta: Array) -> float:
+        result: Any = self.function(u.copy(), t)
         try:
-            value, gradient = self.function(u.copy(), t)
+            value, gradient = result
             number = float(value)
         except (TypeError, ValueError) as error:
             raise TypeError(f"a loss must return (value, gradient by u): {error}") from error

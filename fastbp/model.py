@@ -3,6 +3,7 @@
 `fastbp.training` adds `fit` and `evaluate` to it, under the name `Sequential`.
 """
 
+import copy
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,10 @@ class Network:
             def source(letter: str, shape: tuple[int, ...]) -> Array:
                 if letter == "b":
                     return np.zeros(shape)
-                return as_real(initializer(shape, rng), np.dtype(np.float64), f"{layer.name}: init")
+                value = as_real(initializer(shape, rng), np.dtype(np.float64), f"{layer.name}: init")
+                if value.shape != shape:
+                    raise ValueError(f"{layer.name}: init must give the shape {shape}, got {value.shape}")
+                return value
 
             return source
 
@@ -349,12 +353,13 @@ class Network:
         net._assemble(layers, config["input_shape"], config["dtype"], rng, source_for)
         return net
 
-    def _arrays(self) -> dict[str, Array]:
-        return {parameter.name: parameter.value for parameter in self.parameters()}
-
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """A copy of the network that computes in ``dtype``, float32 or float64."""
-        return self._from_config({**self._config(), "dtype": real_dtype(dtype).name}, self._arrays())
+        net = copy.deepcopy(self)
+        net.dtype = real_dtype(dtype)
+        for parameter in net.parameters():
+            parameter.convert(net.dtype)
+        return net
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to an .npz file: its parameters, its configuration as JSON, the state of its generator.
@@ -366,7 +371,7 @@ class Network:
         OSError
             When the folder is missing or cannot be written; an older file of that name stays as it was.
         """
-        serialization.write(path, self._config(), self._arrays())
+        serialization.write(path, self._config(), {p.name: p.value for p in self.parameters()})
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:

@@ -1,4 +1,4 @@
-"""What a person sees while `fit` runs: a bar on a terminal, else one line per epoch, both on standard error."""
+"""What a person sees while `fit` runs, on standard error: a line per epoch, and on a terminal a bar of the batches."""
 
 import sys
 from types import TracebackType
@@ -11,11 +11,10 @@ class Progress:
     """Context manager around the epochs of one `fit`."""
 
     def __init__(self, epochs: int, batches: int, *, show: bool) -> None:
-        self._epochs = epochs
+        self._epochs, self._show = epochs, show
         self._bar: Any = None
-        self._lines = show and not sys.stderr.isatty()
-        if show and not self._lines:
-            self._bar = tqdm(total=epochs * batches, unit="batch", file=sys.stderr, dynamic_ncols=True)
+        if show and sys.stderr.isatty():
+            self._bar = tqdm(total=epochs * batches, unit=" batches", file=sys.stderr, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Self:
         return self
@@ -33,10 +32,12 @@ class Progress:
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Epoch number ``epoch`` (from 1) is done, with these values."""
+        if not self._show:
+            return
         text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        line = f"epoch {epoch:{len(str(self._epochs))}d}/{self._epochs}  {text}"
         if self._bar is not None:
-            self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
-            self._bar.set_postfix_str(text, refresh=False)
-        elif self._lines:
-            sys.stderr.write(f"epoch {epoch:{len(str(self._epochs))}d}/{self._epochs}  {text}\n")
+            self._bar.write(line, file=sys.stderr)
+        else:
+            sys.stderr.write(line + "\n")
             sys.stderr.flush()

@@ -132,7 +132,7 @@ class Sequential(Network):
         validation_data : (x, y), optional
             Evaluated after every epoch.
         progress : bool
-            Show a progress bar, or one line per epoch where standard error is no terminal.
+            Write a line per epoch to standard error, and on a terminal show a progress bar.
 
         Returns
         -------
@@ -152,6 +152,8 @@ class Sequential(Network):
         samples = as_samples(x, self.input_shape, self.dtype)
         loss, targets = self.check_targets(samples, y, loss)
         check_finite(samples)
+        # gathering a batch from any other memory order would copy the whole array first
+        samples, targets = np.ascontiguousarray(samples), np.ascontiguousarray(targets)
         if not callable(getattr(optimizer, "step", None)) or isinstance(optimizer, type):
             raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {optimizer!r}")
         l2 = check_number(l2, "l2")

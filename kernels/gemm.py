@@ -49,7 +49,7 @@ def _round_up(n, unit):
 def slabs(M, N, K, itemsize):
     """Depth of a slab, depth of its blocks, and the elements of workspace that its panels take."""
     _, MR, NR, KC, _ = _cpu.blocks(itemsize)
-    rows, columns = _round_up(min(M, SLAB_ROWS), MR), _round_up(min(N, SLAB_COLUMNS), NR)
+    rows, columns = _round_up(max(1, min(M, SLAB_ROWS)), MR), _round_up(max(1, min(N, SLAB_COLUMNS)), NR)
     depth = max(1, min(K, KC * max(1, SLAB_BYTES // ((rows + columns) * KC * itemsize))))
     kc = _round_up(-(-depth // -(-depth // KC)), 8)
     return depth, kc, (rows + columns) * depth
@@ -219,7 +219,7 @@ def _gemm(
         raise ValueError("d must have the shape of out")
     if form == ACTIVATE and bias.size != N:
         raise ValueError("bias must be (N,) for out (M, N)")
-    if N > 1 and (out.strides[1] != size or d.strides[1] != size):
+    if N > 1 and M > 0 and (out.strides[1] != size or d.strides[1] != size):
         raise ValueError("the rows of out must be contiguous")
     if (a.strides[0] | a.strides[1] | b.strides[0] | b.strides[1] | out.strides[0] | d.strides[0]) % size != 0:
         raise ValueError("strides must be multiples of the element size")

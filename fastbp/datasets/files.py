@@ -9,7 +9,6 @@ import gzip
 import math
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Sequence
 from os import PathLike
@@ -21,6 +20,7 @@ from fastbp._checks import Array
 
 File = str | PathLike[str]
 
+_MOST_DIMENSIONS = 64
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -34,14 +34,14 @@ def read_npz(path: File) -> dict[str, Array]:
     ValueError
         When it is no .npz file, is damaged, or holds Python objects.
     """
-    try:
-        with Path(path).open("rb") as file:
+    with Path(path).open("rb") as file:
+        try:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array, not arrays with names")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        raise ValueError(f"{os.fspath(path)} is no readable .npz file: {error}") from None
+        except Exception as error:  # a flipped byte can cause nearly any
+            raise ValueError(f"{os.fspath(path)} is no readable .npz file: {error}") from None
 
 
 def read_idx(path: File) -> Array:
@@ -64,6 +64,8 @@ def read_idx(path: File) -> Array:
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:
         raise ValueError(f"{name} is no IDX file: it starts with {data[:4].hex(' ') or 'nothing'}")
     dtype, ndim = np.dtype(_IDX_TYPES[data[2]]), data[3]
+    if ndim > _MOST_DIMENSIONS:
+        raise ValueError(f"{name} has {ndim} dimensions, more than arrays can have ({_MOST_DIMENSIONS})")
     start = 4 + 4 * ndim
     if len(data) < start:
         raise ValueError(f"{name} is cut off: its header has {ndim} dimensions")
@@ -99,7 +101,9 @@ def read(paths: Sequence[File], *, labels: bool = True) -> tuple[Array, Array | 
     if not 1 <= len(paths) <= 2:
         raise ValueError(f"data must be one .npz file or two IDX files, got {len(paths)} files")
     y = None
-    if zipfile.is_zipfile(paths[0]):
+    with Path(paths[0]).open("rb") as file:
+        start = file.read(2)
+    if start == b"PK":  # as every .zip file, and so every .npz file, starts
         if len(paths) > 1:
             raise ValueError("data must be one .npz file or two IDX files, not both")
         arrays = read_npz(paths[0])

@@ -53,12 +53,12 @@ class Affine(Layer):
 
     def build(self, input_shape: tuple[int, ...], dtype: Real, source: Source) -> None:
         # Fortran order, (I, O) in memory: the forward product then reads the weight without transposing it.
-        w = np.asfortranarray(source("w", (self.n, *input_shape)), dtype)
+        w = np.array(source("w", (self.n, *input_shape)), dtype, order="F")
         self.w = Parameter(f"{self.name}.w", w, decays=True)
         self.b: Parameter | None = None
         self.parameters = (self.w,)
         if self.bias:
-            b = np.ascontiguousarray(source("b", (self.n,)), dtype)
+            b = np.array(source("b", (self.n,)), dtype)
             self.b = Parameter(f"{self.name}.b", b, decays=False)
             self.parameters = (self.w, self.b)
 

@@ -51,6 +51,11 @@ class Parameter:
             self._grad = np.zeros_like(self._value)
         return self._grad
 
+    def convert(self, dtype: Real) -> None:
+        """Compute in ``dtype`` from now on."""
+        self._value = self._value.astype(dtype)
+        self._grad = None
+
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, shape={self._value.shape}, dtype={self._value.dtype})"
 

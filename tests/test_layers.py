@@ -1,0 +1,194 @@
+"""Layers: formulas, shapes, names, parameters, and what they refuse."""
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp.layers import BY_NAME
+
+RNG = np.random.default_rng(2)
+U = np.concatenate([RNG.normal(scale=3, size=(7, 5)), np.zeros((1, 5)), [[-40, 40, -1e-9, 1e-9, 1]]])
+
+
+def softmax(u):
+    e = np.exp(u - u.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+FORMULAS = [
+    (fb.ReLU(), lambda u: np.maximum(0, u), lambda u, h: np.where(h <= 0, 0, 1)),
+    (fb.LeakyReLU(), lambda u: np.where(u > 0, u, 0.01 * u), lambda u, h: np.where(h <= 0, 0.01, 1)),
+    (fb.LeakyReLU(0.3), lambda u: np.where(u > 0, u, 0.3 * u), lambda u, h: np.where(h <= 0, 0.3, 1)),
+    (fb.Sigmoid(), lambda u: 1 / (1 + np.exp(-u)), lambda u, h: h * (1 - h)),
+    (fb.Tanh(), np.tanh, lambda u, h: 1 - h**2),
+    (fb.Identity(), lambda u: u, lambda u, h: np.ones_like(u)),
+]
+
+
+def fresh(layer):
+    return type(layer)(**layer.config())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("layer", "f", "slope"), FORMULAS, ids=[repr(row[0]) for row in FORMULAS])
+def test_activation_alone(layer, f, slope, dtype):
+    # 2 ulp of the function, and one rounding of each further operation
+    eps = float(np.finfo(dtype).eps)
+    u = U.astype(dtype)
+    dy = np.linspace(-1, 1, u.size).reshape(u.shape).astype(dtype)
+    net = fb.Sequential(fresh(layer), input_shape=5, dtype=dtype)
+    h = net.forward(u)
+    exact = f(u.astype(np.float64))
+    np.testing.assert_allclose(h, exact, rtol=4 * eps, atol=0)
+    dx = net.backward(dy, input_grad=True)
+    # the slope is written with h, and 1 - h loses digits in absolute terms only
+    np.testing.assert_allclose(dx, dy * slope(u, exact), rtol=4 * eps, atol=4 * eps)
+    assert h.dtype == dx.dtype == dtype
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("layer", "f", "slope"), FORMULAS, ids=[repr(row[0]) for row in FORMULAS])
+def test_activation_behind_and_before_affine_layers(layer, f, slope, order):
+    """Fused into both neighbours, results are those of the formulas."""
+    x = RNG.normal(size=(9, 4))
+    net = fb.Sequential(fb.Affine(5), fresh(layer), fb.Affine(3), input_shape=4, dtype="float64", seed=0)
+    w1, b1, w2, b2 = (parameter.value for parameter in net.parameters())
+    b1[:] = RNG.normal(size=5)
+    u = x @ w1.T + b1
+    h = f(u)
+    dy = RNG.normal(size=(9, 3))
+    tolerance = 64 * float(np.finfo(np.float64).eps)  # sums of at most 9 terms of size up to 4
+    np.testing.assert_allclose(net.forward(np.asarray(x, order=order)), h @ w2.T + b2, rtol=tolerance, atol=tolerance)
+    dx = net.backward(np.asarray(dy, order=order), input_grad=True)
+    delta = (dy @ w2) * slope(u, h)
+    expected = [delta.T @ x, delta.sum(0), dy.T @ h, dy.sum(0)]
+    for parameter, gradient in zip(net.parameters(), expected, strict=True):
+        np.testing.assert_allclose(parameter.grad, gradient, rtol=tolerance, atol=tolerance, err_msg=parameter.name)
+    np.testing.assert_allclose(dx, delta @ w1, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_softmax_layers(order):
+    eps = float(np.finfo(np.float64).eps)
+    u, dy = np.asarray(U, order=order), np.asarray(RNG.normal(size=U.shape), order=order)
+    p = softmax(U)
+    net = fb.Sequential(fb.Softmax(), input_shape=5, dtype="float64")
+    np.testing.assert_allclose(net.forward(u), p, rtol=128 * eps)  # |u| eps of the exponent, at most 80
+    dx = net.backward(dy, input_grad=True)
+    np.testing.assert_allclose(dx, p * (dy - (dy * p).sum(1, keepdims=True)), rtol=0, atol=32 * eps)
+    net = fb.Sequential(fb.LogSoftmax(), input_shape=5, dtype="float64")
+    np.testing.assert_allclose(net.forward(u), np.log(p), rtol=0, atol=160 * eps)
+    dx = net.backward(dy, input_grad=True)
+    np.testing.assert_allclose(dx, dy - p * dy.sum(1, keepdims=True), rtol=0, atol=160 * eps)
+
+
+def test_softmax_of_huge_logits():
+    net = fb.Sequential(fb.Softmax(), input_shape=2)
+    np.testing.assert_array_equal(net.predict([[1e30, -1e30], [-1e30, -1e30]]), [[1, 0], [0.5, 0.5]])
+    net = fb.Sequential(fb.LogSoftmax(), input_shape=2, dtype="float64")
+    np.testing.assert_array_equal(net.predict([[1000, 0]]), [[0, -1000]])
+
+
+def test_rectifiers_at_zero_and_nan():
+    x = np.array([[0.0, -0.0, np.nan]])
+    for layer, slope in ((fb.ReLU(), 0), (fb.LeakyReLU(0.5), 0.5)):
+        net = fb.Sequential(layer, input_shape=3, dtype="float64")
+        y = net.forward(x)
+        assert y[0, 0] == y[0, 1] == 0
+        assert np.isnan(y[0, 2])
+        np.testing.assert_array_equal(net.backward(np.ones((1, 3)), input_grad=True)[0, :2], slope)
+
+
+def test_affine():
+    x = RNG.normal(size=(6, 4))
+    for bias in (True, False):
+        net = fb.Sequential(fb.Affine(3, bias=bias), input_shape=4, dtype="float64", seed=1)
+        assert [p.name for p in net.parameters()] == ["affine_1.w", "affine_1.b"][: 1 + bias]
+        assert [p.decays for p in net.parameters()] == [True, False][: 1 + bias]
+        assert [p.value.shape for p in net.parameters()] == [(3, 4), (3,)][: 1 + bias]
+        b = np.array([0.5, -1, 2]) * bias
+        if bias:
+            net.parameters()[1].value = b
+        eps = float(np.finfo(np.float64).eps)
+        expected = x @ net.parameters()[0].value.T + b
+        np.testing.assert_allclose(net.forward(x), expected, rtol=0, atol=5 * eps * np.abs(expected).max() * 2)
+
+
+def test_flatten_of_images():
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    net = fb.Sequential(fb.Flatten(), input_shape=(3, 4, 5))
+    assert net.output_shape == (60,)
+    y = net.forward(x)
+    np.testing.assert_array_equal(y, x.reshape(2, 60))
+    np.testing.assert_array_equal(net.backward(y, input_grad=True), x)
+    np.testing.assert_array_equal(net.predict(np.asfortranarray(x)), x.reshape(2, 60))
+    net = fb.Sequential(fb.ReLU(), fb.Flatten(), fb.Affine(2), input_shape=(3, 4, 5))
+    net.forward(x)
+    assert net.backward(np.ones((2, 2)), input_grad=True).shape == x.shape
+
+
+@pytest.mark.parametrize("layer", [fb.Affine(2), fb.Softmax(), fb.LogSoftmax()], ids=repr)
+def test_images_need_a_flatten(layer):
+    name = type(layer).__name__.lower() + "_1"
+    with pytest.raises(ValueError, match=rf"{name} takes samples of one dimension, got \(1, 8, 8\).*Flatten"):
+        fb.Sequential(layer, input_shape=(1, 8, 8))
+
+
+def test_constructor_arguments():
+    for n in (0, -1):
+        with pytest.raises(ValueError, match="Affine: n must be at least 1"):
+            fb.Affine(n)
+    for n in (2.0, "2", True, None):
+        with pytest.raises(TypeError, match="Affine: n must be an integer"):
+            fb.Affine(n)
+    for slope in (0, -0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="LeakyReLU: slope must be finite and above 0"):
+            fb.LeakyReLU(slope)
+    with pytest.raises(TypeError, match="slope must be a number"):
+        fb.LeakyReLU("steep")
+
+
+def test_repr_and_config_rebuild_every_layer():
+    layers = [fb.Affine(3), fb.Affine(3, bias=False), fb.Affine(3, init="lecun"), fb.LeakyReLU(0.2)]
+    layers += [kind() for name, kind in BY_NAME.items() if name not in ("Affine", "LeakyReLU")]
+    for layer in layers:
+        assert repr(fresh(layer)) == repr(layer)
+        assert repr(eval(repr(layer), vars(fb))) == repr(layer)
+    assert repr(layers[1]) == "Affine(3, bias=False)"
+    assert repr(layers[3]) == "LeakyReLU(slope=0.2)"
+
+
+def test_parameter_assignment_copies_and_checks_the_shape():
+    net = fb.Sequential(fb.Affine(2), input_shape=3)
+    parameter = net.parameters()[0]
+    new = np.ones((2, 3), np.float32)
+    before = parameter.value
+    parameter.value = new
+    assert parameter.value is before
+    assert not np.shares_memory(new, parameter.value)
+    with pytest.raises(ValueError, match=r"affine_1.w has the shape \(2, 3\), got \(3, 2\)"):
+        parameter.value = np.ones((3, 2))
+    assert parameter.grad.shape == (2, 3)
+    assert not parameter.grad.any()
+    assert repr(parameter) == "Parameter('affine_1.w', shape=(2, 3), dtype=float32)"
+
+
+def test_layers_keep_no_state_of_a_call():
+    net = fb.Sequential(fb.Affine(4), fb.ReLU(), fb.Flatten(), fb.Softmax(), input_shape=3, seed=0)
+    before = [dict(vars(layer)) for layer in net.layers]
+    net.predict(np.ones((2, 3)))
+    net.forward(np.ones((2, 3)))
+    assert [vars(layer) for layer in net.layers] == before
+
+
+def test_overridden_activation_is_not_replaced_by_the_fused_one():
+    """A subclass of an activation runs its own code, also behind an affine layer."""
+
+    class Doubled(fb.ReLU):
+        def forward(self, ctx, x):
+            return 2 * super().forward(ctx, x)
+
+    x = np.ones((1, 2))
+    net = fb.Sequential(fb.Affine(2), Doubled(), input_shape=2, dtype="float64")
+    net.parameters()[0].value = np.eye(2)
+    np.testing.assert_array_equal(net.forward(x), [[2, 2]])
