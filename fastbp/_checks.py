@@ -26,30 +26,37 @@ def as_real(value: npt.ArrayLike, dtype: Real, name: str) -> Array:
 
     Integers, booleans and other floats are converted; complex, object, text and dates are refused.
     """
-    array = _as_array(value, name)
+    array = _as_numbers(value, name)
     if array.dtype == dtype and array.flags.aligned and all(step % dtype.itemsize == 0 for step in array.strides):
         return np.asarray(array)
-    return np.array(array, dtype, order="K")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, which `check_finite` finds
+        return np.array(array, dtype, order="K")
 
 
 def common_real(*values: Any, names: Sequence[str]) -> tuple[Array, ...]:
     """All ``values`` in their common dtype, as NumPy promotes them, but float32 at least and float64 at most."""
-    arrays = [_as_array(value, name) for value, name in zip(values, names, strict=True)]
+    arrays = [_as_numbers(value, name) for value, name in zip(values, names, strict=True)]
     promoted = np.result_type(np.float32, *(array.dtype for array in arrays))
     dtype = REALS[0] if promoted == REALS[0] else REALS[1]
     return tuple(as_real(array, dtype, name) for array, name in zip(arrays, names, strict=True))
 
 
-def _as_array(value: Any, name: str) -> Array:
+def as_array(value: Any, name: str) -> Array:
+    """``value`` as an array of any dtype; ragged lists and masked arrays are refused."""
     try:
         array = np.asanyarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is no rectangular array: {error}") from None
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; fill it first, for instance with x.filled(0)")
+        raise TypeError(f"{name} is a masked array; fill it first, for instance with {name}.filled(0)")
+    return np.asarray(array)
+
+
+def _as_numbers(value: Any, name: str) -> Array:
+    array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    return np.asanyarray(array)
+    return array
 
 
 def as_samples(value: npt.ArrayLike, shape: tuple[int, ...], dtype: Real, name: str = "x") -> Array:
@@ -64,16 +71,17 @@ def as_samples(value: npt.ArrayLike, shape: tuple[int, ...], dtype: Real, name: 
     return array
 
 
-def check_finite(x: Array, name: str = "x") -> None:
-    """Refuse NaN and infinity, naming the first row that has one."""
+def check_finite(x: Array, name: str = "x", given: npt.ArrayLike | None = None) -> None:
+    """Refuse NaN and infinity, naming the first row that has one; ``given`` is what ``x`` was converted from."""
     step = max(1, 2**20 // max(1, x[:1].size))
     for start in range(0, len(x), step):
         rows = np.isfinite(x[start : start + step].reshape(len(x[start : start + step]), -1)).all(axis=1)
         if not rows.all():
             row = start + int(np.argmin(rows))
-            values = np.asarray(x[row]).reshape(-1)
-            bad = values[~np.isfinite(values)][0]
-            raise ValueError(f"{name} must be finite, but row {row} holds {bad}")
+            place = int(np.argmin(np.isfinite(x[row]).reshape(-1)))
+            original = np.asarray(x if given is None else given)[row].reshape(-1)[place]
+            why = f", more than {x.dtype} can hold" if np.isfinite(original) else ""
+            raise ValueError(f"{name} must be finite, but row {row} holds {original}{why}")
 
 
 def check_count(value: Any, name: str, least: int = 1) -> int:
@@ -88,13 +96,30 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
 def check_number(value: Any, name: str, least: float = 0.0, *, above: bool = False) -> float:
     """``value`` as a finite float of at least (or above) ``least``."""
     try:
+        if isinstance(value, str | bytes | bool | np.bool_):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:
+        number = float("inf")
     if not np.isfinite(number) or number < least or (above and number == least):
         wanted = f"above {least:g}" if above else f"at least {least:g}"
         raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
     return number
+
+
+def check_shape(value: Any, name: str) -> tuple[int, ...]:
+    """``value``, an integer or a sequence of integers of at least 1, as a tuple."""
+    sizes = (value,) if isinstance(value, int | np.integer) else value
+    if not isinstance(sizes, tuple | list) and not (isinstance(sizes, np.ndarray) and sizes.ndim == 1):
+        raise TypeError(f"{name} must be an integer or a tuple of integers, got {value!r}")
+    return tuple(check_count(size, name) for size in sizes)
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """A random generator from a seed: an integer of at least 0, or None for a different one every time."""
+    return np.random.default_rng(None if seed is None else check_count(seed, "seed", least=0))
 
 
 def check_lengths(x: Array, y: Array) -> None:
@@ -104,6 +129,37 @@ def check_lengths(x: Array, y: Array) -> None:
         raise ValueError(f"x and y must have the same length, got {len(x)} samples and {got}")
     if len(x) == 0:
         raise ValueError("x has no samples")
+
+
+def class_targets(t: Array, classes: int, dtype: Real) -> Array:
+    """Targets of a classification: class indices (N,) as int64, or 1-of-K rows (N, classes) as ``dtype``."""
+    if t.ndim == 2:
+        return as_one_of_k(t, classes, dtype)
+    if t.ndim != 1:
+        raise ValueError(f"targets must be class indices (N,) or 1-of-K rows (N, {classes}), got {t.shape}")
+    return as_labels(t, classes)
+
+
+def real_targets(t: Array, outputs: int, dtype: Real) -> Array:
+    """Targets of a regression (N, outputs) as ``dtype``; with one output also (N,)."""
+    if outputs == 1 and t.ndim == 1:
+        t = t[:, None]
+    if t.ndim != 2 or t.shape[1] != outputs:
+        also = ", or (N,)" if outputs == 1 else ""
+        raise ValueError(f"targets must have the shape (N, {outputs}){also}, got {t.shape}")
+    converted = np.ascontiguousarray(as_real(t, dtype, "targets"))
+    check_finite(converted, "targets", t)
+    return converted
+
+
+def share_targets(t: Array, outputs: int, dtype: Real) -> Array:
+    """Targets from 0 to 1 (N, outputs) as ``dtype``; with one output also (N,)."""
+    converted = real_targets(t, outputs, dtype)
+    wrong = ((converted < 0) | (converted > 1)).any(axis=1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"targets must be from 0 to 1, but row {row} is {converted[row].tolist()}")
+    return converted
 
 
 def as_labels(y: Array, classes: int) -> npt.NDArray[np.int64]:

@@ -5,19 +5,22 @@ do), 1 for a run that failed, 130 after Ctrl-C.
 """
 
 import argparse
+import io
 import os
 import sys
+import tempfile
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 import fastbp as fb
 from fastbp import optimizers
-from fastbp._checks import Array, as_one_of_k
+from fastbp._checks import Array, as_labels, as_one_of_k, as_real, check_finite
 from fastbp.info import describe
-from fastbp.serialization import save_npz
+from fastbp.kernels import _cache
+from fastbp.serialization import check_target, write_npz
 
 # The default recipe: at least 97 % test accuracy on the embedded digits, whatever the seed.
 HIDDEN, ACTIVATION, RATE, EPOCHS, BATCH = [1536], "relu", 1.0, 20, 32
@@ -30,6 +33,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that there are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _positive(text: str) -> int:
@@ -72,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train a network",
         description="Train a network, by default on the embedded handwritten digits.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Defaults,
     )
     train.add_argument("--model", choices=["mlp"], default="mlp", help="kind of network: multilayer perceptron")
     train.add_argument(
@@ -94,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--save", metavar="FILE", help="write the trained network to this .npz file")
     train.set_defaults(run=_train)
 
-    predict = commands.add_parser("predict", help="classify samples with a saved network", description=_predict.__doc__)
+    about = " ".join((_predict.__doc__ or "").split())
+    predict = commands.add_parser("predict", help="classify samples with a saved network", description=about)
     predict.add_argument("network", help=".npz file that train --save wrote")
     predict.add_argument(
         "--data",
@@ -113,40 +124,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _writable(path: str) -> Path:
+def _writable(path: str | None) -> str | None:
     """Refuse a place that cannot be written before any work is done."""
-    target = Path(path)
-    folder = target.resolve().parent
-    if target.is_dir():
-        raise IsADirectoryError(21, "is a folder", path)
-    if not folder.is_dir():
-        raise FileNotFoundError(2, "its folder does not exist", path)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(13, "its folder cannot be written", path)
-    return target
+    if path == "":
+        raise ValueError("the name of the file to write is empty")
+    if path is not None:
+        folder = check_target(path).parent
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise type(error)(error.errno, f"cannot be written, {error.strerror}", path) from None
+    return path
 
 
 def _labels(y: Array) -> tuple[Array, int]:
     """Class indices, from class indices or 1-of-K rows, and the number of classes."""
-    if y.ndim == 2:
+    if not len(y):
+        raise ValueError("there are no samples to train on")
+    if y.ndim == 2 and y.shape[1] > 1:
         return as_one_of_k(y, y.shape[1], np.dtype(np.float64)).argmax(axis=1), y.shape[1]
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(f"y must hold class indices (integers) or 1-of-K rows, got {y.dtype} of shape {y.shape}")
-    if not len(y):
-        raise ValueError("there are no samples to train on")
-    if y.min() < 0:
-        raise ValueError(f"labels must not be negative, but row {int(y.argmin())} has {y.min()}")
-    return y.astype(np.int64), max(2, int(y.max()) + 1)
+    classes = max(2, int(y.max()) + 1)
+    if classes > max(1000, len(y)):
+        raise ValueError(f"row {int(y.argmax())} has the label {y.max()}: too many classes for {len(y)} samples")
+    return as_labels(y, classes), classes
+
+
+def _samples(x: Array, dtype: str) -> Array:
+    """Samples in the dtype of the network, checked before they are shuffled, so that a message names the right row."""
+    if x.ndim < 2 or not x[:1].size:
+        raise ValueError(f"x must have the shape (N, features) or (N, ...) of images, got {x.shape}")
+    samples = as_real(x, np.dtype(dtype), "x")
+    check_finite(samples, given=x)
+    return samples
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    target = _writable(arguments.save) if arguments.save else None
+    target = _writable(arguments.save)
     if arguments.data:
         x, y = fb.datasets.read(arguments.data)
         assert y is not None
     else:
         x, y = fb.datasets.load_digits()
     labels, classes = _labels(y)
+    x = _samples(x, arguments.dtype)
     (x_train, y_train), (x_test, y_test) = fb.datasets.split(x, labels, test=arguments.test, seed=arguments.seed)
 
     layers: list[Any] = [fb.Flatten()] if x.ndim != 2 else []
@@ -159,6 +181,8 @@ def _train(arguments: argparse.Namespace) -> int:
     optimizer = optimizers.BY_NAME[arguments.optimizer](arguments.lr)
     _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes\n")
     sys.stdout.flush()
+    if _cache.is_empty():
+        sys.stderr.write("compiling the kernels, once on this machine: a few seconds\n")
     interrupted = False
     try:
         net.fit(
@@ -175,6 +199,8 @@ def _train(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         interrupted = True
         sys.stderr.write("\ninterrupted\n")
+    if interrupted and not optimizer.steps:
+        return 130
     if target is not None:
         net.save(target)
     u = net.predict(x_test)
@@ -182,7 +208,7 @@ def _train(arguments: argparse.Namespace) -> int:
     _print(_matrix(y_test, u, classes))
     _print(f"\ntest accuracy {100 * fb.metrics.accuracy(y_test, u.argmax(1)):.2f} %")
     if target is not None:
-        _print(f"saved {arguments.save}")
+        _print(f"saved {target}")
     return 130 if interrupted else 0
 
 
@@ -195,21 +221,25 @@ def _matrix(y: Array, u: Array, classes: int) -> str:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    """Print one class per line, or with --proba one line of tab-separated probabilities per sample."""
-    target = _writable(arguments.out) if arguments.out else None
+    """Print one class per line, or with --proba one line of tab-separated probabilities per sample.
+
+    A sample that holds NaN has no class: its line is nan, in a file -1.
+    """
+    target = _writable(arguments.out)
     net = fb.Sequential.load(arguments.network)
     x, _ = fb.datasets.read(arguments.data, labels=False)
     binary = net.output_shape == (1,)
     p = net.predict_proba(x, binary=binary)
-    classes = (p[:, 0] > 0.5).astype(np.int64) if binary else p.argmax(axis=1)
+    known = np.isfinite(p).all(axis=1)
+    classes = np.where(known, p[:, 0] > 0.5 if binary else p.argmax(axis=1), -1)
     if target is not None:
-        arrays = {"classes": classes, "probabilities": p} if arguments.proba else {"classes": classes}
-        with target.open("wb") as file:
-            save_npz(file, arrays)
+        write_npz(target, {"classes": classes, "probabilities": p} if arguments.proba else {"classes": classes})
     elif arguments.proba:
-        _print("\n".join("\t".join(f"{value:.6g}" for value in row) for row in p))
-    elif len(classes):
-        _print("\n".join(map(str, classes)))
+        for row in p:
+            _print("\t".join(f"{value:.6g}" for value in row))
+    else:
+        for number in classes:
+            _print(str(number) if number >= 0 else "nan")
     return 0
 
 
@@ -229,24 +259,38 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _prepare_streams() -> None:
+    """Closed streams swallow what is written; characters that a stream cannot show are escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f"fastbp: {message}\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    _prepare_streams()
     arguments = _parser().parse_args(argv)
     try:
-        if getattr(arguments, "threads", None):
-            fb.set_num_threads(arguments.threads)
-        status = int(arguments.run(arguments))
-        sys.stdout.flush()
-        return status
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            if getattr(arguments, "threads", None):
+                fb.set_num_threads(arguments.threads)
+            status = int(arguments.run(arguments))
+            sys.stdout.flush()
+            return status
     except BrokenPipeError:  # the reader of a pipe has closed it, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except FloatingPointError as error:
+    except (ValueError, TypeError, OSError, MemoryError, FloatingPointError) as error:
         sys.stderr.write(f"fastbp {arguments.command}: {_one_line(error)}\n")
-        return 1
-    except (ValueError, TypeError, OSError, MemoryError) as error:
-        sys.stderr.write(f"fastbp {arguments.command}: {_one_line(error)}\n")
-        return 2
+        return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return 130

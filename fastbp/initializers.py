@@ -48,6 +48,6 @@ def get(init: str | Initializer) -> Initializer:
     """The initializer of that name, or ``init`` itself if it is a function."""
     if callable(init):
         return init
-    if init not in BY_NAME:
+    if not isinstance(init, str) or init not in BY_NAME:
         raise ValueError(f"init must be a function or one of {', '.join(BY_NAME)}, got {init!r}")
     return BY_NAME[init]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import kernels
-from fastbp._checks import Array, Real, as_labels, as_one_of_k, as_real, check_finite, check_lengths, common_real
+from fastbp import functional, kernels
+from fastbp._checks import Array, Real, as_real, class_targets, common_real, real_targets, share_targets
 
 LossFunction = Callable[[Array, Array], tuple[float, Array]]
 
@@ -32,14 +32,8 @@ class Loss:
     contains = ""
 
     def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
-        (outputs,) = common_real(u, names=["u"])
-        if outputs.ndim != 2:
-            raise ValueError(f"u must have the shape (N, O), got {outputs.shape}")
-        target = np.asarray(t)
-        check_lengths(outputs, target)
-        delta = np.empty_like(outputs, order="C")
-        value = self.compute(outputs, self.targets(target, outputs.shape[1], outputs.dtype), delta)
-        return value, delta
+        """The value and the gradient by u, for outputs u (N, O) and targets t."""
+        raise NotImplementedError
 
     def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
         """Targets checked and converted to what `compute` takes, for a network of that many outputs."""
@@ -74,12 +68,11 @@ class SoftmaxCrossEntropy(Loss):
 
     contains = "Softmax"
 
+    def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
+        return functional.softmax_cross_entropy(u, t)
+
     def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
-        if t.ndim == 2:
-            return as_one_of_k(t, outputs, dtype)
-        if t.ndim != 1:
-            raise ValueError(f"targets must be class indices (N,) or 1-of-K rows (N, {outputs}), got {t.shape}")
-        return as_labels(t, outputs)
+        return class_targets(t, outputs, dtype)
 
     def compute(self, u: Array, t: Array, delta: Array) -> float:
         return float(kernels.softmax_cross_entropy(u, t, delta))
@@ -89,21 +82,7 @@ class SoftmaxCrossEntropy(Loss):
         return int((u.argmax(axis=1) == classes).sum())
 
 
-class _Regression(Loss):
-    """A loss against targets of the shape of the outputs."""
-
-    def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
-        if outputs == 1 and t.ndim == 1:
-            t = t[:, None]
-        if t.ndim != 2 or t.shape[1] != outputs:
-            also = ", or (N,)" if outputs == 1 else ""
-            raise ValueError(f"targets must have the shape (N, {outputs}){also}, got {t.shape}")
-        converted = np.ascontiguousarray(as_real(t, dtype, "targets"))
-        check_finite(converted, "targets")
-        return converted
-
-
-class SquaredError(_Regression):
+class SquaredError(Loss):
     """Squared error summed over the outputs and averaged over the batch, 1/N sum_nj (t_nj - y_nj)^2.
 
     Parameters
@@ -122,6 +101,12 @@ class SquaredError(_Regression):
     def __init__(self, half: bool = False) -> None:
         self.half = bool(half)
 
+    def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
+        return functional.squared_error(u, t, half=self.half)
+
+    def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
+        return real_targets(t, outputs, dtype)
+
     def compute(self, u: Array, t: Array, delta: Array) -> float:
         return float(kernels.squared_error(u, t, (0.5 if self.half else 1.0) / len(u), delta))
 
@@ -129,14 +114,20 @@ class SquaredError(_Regression):
         return f"SquaredError(half={self.half})"
 
 
-class MeanSquaredError(_Regression):
+class MeanSquaredError(Loss):
     """Squared error averaged over all elements, 1/(N O) sum (t - y)^2, with the gradient -2 (t - y) / (N O)."""
+
+    def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
+        return functional.mean_squared_error(u, t)
+
+    def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
+        return real_targets(t, outputs, dtype)
 
     def compute(self, u: Array, t: Array, delta: Array) -> float:
         return float(kernels.squared_error(u, t, 1 / max(1, u.size), delta))
 
 
-class SigmoidCrossEntropy(_Regression):
+class SigmoidCrossEntropy(Loss):
     """Binary cross-entropy on logits, averaged over all elements: log(1 + e^u) - t u, gradient (sigmoid(u) - t) / size.
 
     Targets are from 0 to 1, of the shape of the outputs. A sample counts as classified right when every output has
@@ -145,13 +136,11 @@ class SigmoidCrossEntropy(_Regression):
 
     contains = "Sigmoid"
 
+    def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
+        return functional.sigmoid_cross_entropy(u, t)
+
     def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
-        converted = super().targets(t, outputs, dtype)
-        wrong = ((converted < 0) | (converted > 1)).any(axis=1)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise ValueError(f"targets must be from 0 to 1, but row {row} is {converted[row].tolist()}")
-        return converted
+        return share_targets(t, outputs, dtype)
 
     def compute(self, u: Array, t: Array, delta: Array) -> float:
         return float(kernels.sigmoid_cross_entropy(u, t, 1 / max(1, u.size), delta))
@@ -172,15 +161,21 @@ class UserLoss(Loss):
     def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
         return t
 
+    def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
+        (outputs,) = common_real(u, names=["u"])
+        delta = np.empty_like(outputs)
+        return self.compute(outputs, np.asarray(t), delta), delta
+
     def compute(self, u: Array, t: Array, delta: Array) -> float:
         result: Any = self.function(u.copy(), t)
         try:
             value, gradient = result
             number = float(value)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"a loss must return (value, gradient by u): {error}") from error
-        if np.shape(gradient) != u.shape:
-            raise ValueError(f"the gradient of the loss must have the shape {u.shape}, got {np.shape(gradient)}")
+        except (TypeError, ValueError):
+            raise TypeError(f"a loss must return (value, gradient by u), got {result!r}") from None
+        gradient = as_real(gradient, u.dtype, "the gradient of the loss")
+        if gradient.shape != u.shape:
+            raise ValueError(f"the gradient of the loss must have the shape {u.shape}, got {gradient.shape}")
         delta[...] = gradient
         return number
 

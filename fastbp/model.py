@@ -5,9 +5,11 @@
 
 import copy
 import math
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from os import PathLike
 from typing import Any, Self
 
@@ -17,17 +19,20 @@ import numpy.typing as npt
 from fastbp import initializers, kernels, losses, serialization
 from fastbp._checks import (
     Array,
+    as_array,
     as_real,
     as_samples,
     check_count,
     check_lengths,
     check_number,
+    check_shape,
+    generator,
     real_dtype,
 )
 from fastbp._plan import Plan
 from fastbp.layers import Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
 from fastbp.layers.layer import Source
-from fastbp.optimizers import SGD
+from fastbp.optimizers import SGD, check_optimizer
 from fastbp.report import Cost, LayerCost, Summary
 
 PREDICT_BATCH = 1024
@@ -43,13 +48,15 @@ class Network:
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
 
         def source_for(layer: Layer, following: Layer | None) -> Source:
             default = "he" if isinstance(following, ReLU | LeakyReLU) else "glorot"
             initializer = initializers.get(getattr(layer, "init", None) or default)
 
             def source(letter: str, shape: tuple[int, ...]) -> Array:
+                if math.prod(shape) > sys.maxsize // 8:  # NumPy would raise ValueError
+                    raise MemoryError
                 if letter == "b":
                     return np.zeros(shape)
                 value = as_real(initializer(shape, rng), np.dtype(np.float64), f"{layer.name}: init")
@@ -64,8 +71,7 @@ class Network:
     def _assemble(self, layers: Any, input_shape: Any, dtype: Any, rng: np.random.Generator, source_for: Any) -> None:
         """Name the layers, check their shapes, and make their parameters from ``source_for(layer, next layer)``."""
         self.dtype = real_dtype(dtype)
-        shape = (input_shape,) if isinstance(input_shape, int | np.integer) else tuple(input_shape)
-        self.input_shape = tuple(check_count(size, "input_shape") for size in shape)
+        self.input_shape = check_shape(input_shape, "input_shape")
         self.rng = rng
         self._start()
         if not layers:
@@ -82,9 +88,11 @@ class Network:
             self.shapes = [self.input_shape]
             for layer in self.layers:
                 self.shapes.append(layer.output_shape(self.shapes[-1]))
-            for i, layer in enumerate(self.layers):
-                following = self.layers[i + 1] if i + 1 < len(self.layers) else None
-                layer.build(self.shapes[i], self.dtype, source_for(layer, following))
+            for layer, following, shape in zip_longest(self.layers, self.layers[1:], self.shapes[:-1]):
+                try:
+                    layer.build(shape, self.dtype, source_for(layer, following))
+                except MemoryError:
+                    raise MemoryError(f"{layer.name}, {layer!r} on samples {shape}: not enough memory") from None
         except BaseException:
             for layer in self.layers:
                 layer.name, layer.parameters = "", ()
@@ -243,6 +251,7 @@ class Network:
         """
         samples = as_samples(x, self.input_shape, self.dtype)
         loss, targets = self.check_targets(samples, y, loss)
+        check_optimizer(optimizer)
         l2 = check_number(l2, "l2")
         with self._exclusive():
             return self._step(samples, targets, loss, optimizer, l2)
@@ -273,7 +282,7 @@ class Network:
             )
         if isinstance(self.layers[-1], Sigmoid) and loss.contains == "Sigmoid":
             raise ValueError(f"{loss!r} contains the sigmoid: remove the last layer, Sigmoid()")
-        targets = np.asarray(y)
+        targets = as_array(y, "y")
         check_lengths(x, targets)
         if isinstance(loss, losses.UserLoss):
             return loss, targets

@@ -49,4 +49,10 @@ class SGD:
         return f"SGD({self.lr!r})"
 
 
+def check_optimizer(optimizer: Any) -> None:
+    """TypeError unless ``optimizer`` is an object with a method ``step``."""
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {optimizer!r}")
+
+
 BY_NAME: dict[str, Callable[..., Any]] = {"sgd": SGD}

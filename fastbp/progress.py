@@ -1,5 +1,6 @@
 """What a person sees while `fit` runs, on standard error: a line per epoch, and on a terminal a bar of the batches."""
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Any, Self
@@ -11,9 +12,9 @@ class Progress:
     """Context manager around the epochs of one `fit`."""
 
     def __init__(self, epochs: int, batches: int, *, show: bool) -> None:
-        self._epochs, self._show = epochs, show
+        self._epochs, self._show = epochs, show and sys.stderr is not None
         self._bar: Any = None
-        if show and sys.stderr.isatty():
+        if show and sys.stderr is not None and sys.stderr.isatty():
             self._bar = tqdm(total=epochs * batches, unit=" batches", file=sys.stderr, dynamic_ncols=True, leave=False)
 
     def __enter__(self) -> Self:
@@ -23,12 +24,14 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
 
     def batch(self) -> None:
         """One more batch is done."""
         if self._bar is not None:
-            self._bar.update()
+            with contextlib.suppress(OSError):  # whoever read it has gone: the training goes on
+                self._bar.update()
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Epoch number ``epoch`` (from 1) is done, with these values."""
@@ -36,8 +39,9 @@ class Progress:
             return
         text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         line = f"epoch {epoch:{len(str(self._epochs))}d}/{self._epochs}  {text}"
-        if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
-        else:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.write(line, file=sys.stderr)
+            else:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()

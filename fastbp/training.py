@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._checks import Array, as_samples, check_count, check_finite, check_lengths, check_number
+from fastbp._checks import Array, as_array, as_samples, check_count, check_finite, check_lengths, check_number
 from fastbp.model import PREDICT_BATCH, Network
+from fastbp.optimizers import check_optimizer
 from fastbp.progress import Progress
 
 
@@ -52,7 +53,7 @@ def minibatches(
     >>> [len(xb) for xb, yb in fb.minibatches(np.zeros((5, 3)), np.zeros(5), 2)]
     [2, 2, 1]
     """
-    samples, targets = np.asarray(x), np.asarray(y)
+    samples, targets = as_array(x, "x"), as_array(y, "y")
     size = check_count(batch_size, "batch_size")
     if samples.ndim == 0:
         raise ValueError("x must have samples along its first dimension")
@@ -151,16 +152,18 @@ class Sequential(Network):
         """
         samples = as_samples(x, self.input_shape, self.dtype)
         loss, targets = self.check_targets(samples, y, loss)
-        check_finite(samples)
+        check_finite(samples, given=x)
         # gathering a batch from any other memory order would copy the whole array first
         samples, targets = np.ascontiguousarray(samples), np.ascontiguousarray(targets)
-        if not callable(getattr(optimizer, "step", None)) or isinstance(optimizer, type):
-            raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {optimizer!r}")
+        check_optimizer(optimizer)
         l2 = check_number(l2, "l2")
         size = min(check_count(batch_size, "batch_size"), len(samples))
         epochs = check_count(epochs, "epochs", least=0)
         if validation_data is not None:
+            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+                raise ValueError("validation_data must be a pair (x, y)")
             x_val = as_samples(validation_data[0], self.input_shape, self.dtype, "validation x")
+            check_finite(x_val, "validation x", validation_data[0])
             self.check_targets(x_val, validation_data[1], loss)
         history = History()
         x_batch = np.empty((size, *samples.shape[1:]), self.dtype)

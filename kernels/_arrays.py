@@ -6,8 +6,17 @@ import numpy as np
 CHUNK = 16_384
 
 
+def require_real(name: str, key: str, dtype: np.dtype) -> None:
+    """Refuse any dtype but float32 and float64 in native byte order."""
+    if dtype.char not in "fd" or not dtype.isnative:
+        raise TypeError(f"{name}: {key} must be float32 or float64 in native byte order, got {dtype}")
+
+
 def same_shape(name: str, **arrays: np.ndarray) -> None:
     """Refuse arrays whose shapes differ, naming all of them."""
+    for key, value in arrays.items():
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{name}: {key} must be an array, got {type(value).__name__}")
     first, *others = arrays.values()
     for other in others:
         if other.shape != first.shape:
@@ -31,6 +40,15 @@ def unflat(result: np.ndarray, out: np.ndarray) -> None:
     """Copy a flattened result to ``out`` if it is not a view of it."""
     if not np.may_share_memory(result, out):
         out[...] = result.reshape(out.shape)
+
+
+def same_or_distinct(name: str, out: np.ndarray, *inputs: np.ndarray) -> None:
+    """Refuse an output that shares memory with an input without being the same array element by element."""
+    for x in inputs:
+        if x is out or not np.may_share_memory(x, out):
+            continue
+        if x.ctypes.data != out.ctypes.data or x.strides != out.strides:
+            raise ValueError(f"{name}: the output overlaps an input without being the same array")
 
 
 def distinct(name: str, x: np.ndarray, out: np.ndarray) -> None:

@@ -52,10 +52,11 @@ def _base_folder() -> Path | None:
 
 def _folder() -> Path | None:
     base = _base_folder()
-    return None if base is None else base / f"kernels-{_sources_hash()}"
+    return None if base is None else base.absolute() / f"kernels-{_sources_hash()}"
 
 
 FOLDER = _folder()
+_DIGEST = hashlib.sha256().digest_size  # a file starts with the checksum of the rest: damaged code must not run
 
 
 def writable() -> bool:
@@ -68,6 +69,11 @@ def writable() -> bool:
     except OSError:
         return False
     return True
+
+
+def is_empty() -> bool:
+    """Whether no kernel has been compiled for this cache yet."""
+    return FOLDER is None or not FOLDER.is_dir() or not any(FOLDER.iterdir())
 
 
 class KernelCache(caching.NullCache):
@@ -95,8 +101,11 @@ class KernelCache(caching.NullCache):
             return None
         target_context.refresh()
         try:
-            payload = pickle.loads(self._path(sig, target_context.codegen()).read_bytes())
-            return CompileResult._rebuild(target_context, *payload)
+            content = self._path(sig, target_context.codegen()).read_bytes()
+            checksum, payload = content[:_DIGEST], content[_DIGEST:]
+            if hashlib.sha256(payload).digest() != checksum:
+                return None
+            return CompileResult._rebuild(target_context, *pickle.loads(payload))
         except Exception:  # absent, unreadable, truncated or foreign: compile again
             return None
 
@@ -107,7 +116,8 @@ class KernelCache(caching.NullCache):
         path = self._path(sig, data.codegen)
         temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
         try:
-            temporary.write_bytes(caching.dumps(data._reduce()))
+            payload = caching.dumps(data._reduce())
+            temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
             temporary.replace(path)
         except OSError:
             with contextlib.suppress(OSError):

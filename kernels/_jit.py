@@ -20,6 +20,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import require_real
 from fastbp.kernels._cache import KernelCache
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
@@ -64,6 +65,7 @@ class Routine:
 
     def address(self, dtype):
         """Where the machine code for ``dtype`` starts, as an integer argument for a kernel."""
+        require_real("gemm", "out", dtype)
         return (self._compiled.get(dtype.char) or self.compile(dtype)).address
 
     def compile(self, dtype):
@@ -102,6 +104,8 @@ class Kernel:
 
     def compile(self, dtype, parallel):
         """The variant for arrays of ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
+        if parallel:
+            _runtime.note_launch()
         dispatcher = njit(parallel=parallel, **_OPTIONS)(self.function)
         dispatcher._cache = KernelCache(_file_name(self.function) + ("-parallel" if parallel else ""))
         dispatcher.compile(tuple(self.signature(_REALS[np.dtype(dtype).char])))
@@ -137,9 +141,7 @@ class Kernel:
     def _wrong_type(self, args):
         """One line that names the first argument that does not fit the signature."""
         dtype = args[0].dtype
-        if dtype.char not in _REALS or not dtype.isnative:
-            name = next(iter(inspect.signature(self.function).parameters))
-            return f"{self.name}: {name} must be float32 or float64 in native byte order, got {dtype}"
+        require_real(self.name, next(iter(inspect.signature(self.function).parameters)), dtype)
         for (name, value), wanted in zip(self._arguments(args), self.signature(_REALS[dtype.char]), strict=True):
             if not isinstance(wanted, types.Array):
                 continue

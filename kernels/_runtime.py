@@ -25,15 +25,19 @@ def _available() -> int:
 
 def _checked(threads, origin: str) -> int:
     pool = numba.config.NUMBA_NUM_THREADS
-    try:
-        count = int(threads)
-        valid = not isinstance(threads, bool) and count == float(threads)
-    except (TypeError, ValueError):
-        count, valid = 0, False
-    if not valid or not 1 <= count <= pool:
-        hint = "" if not valid or count < 1 else "; start Python with NUMBA_NUM_THREADS set higher for more"
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if not whole or not 1 <= threads <= pool:
+        hint = "; start Python with NUMBA_NUM_THREADS set higher for more" if whole and threads > pool else ""
         raise ValueError(f"{origin} must be an integer from 1 to {pool}, got {threads!r}{hint}")
-    return count
+    return int(threads)
+
+
+def _from_environment() -> int | None:
+    """FASTBP_NUM_THREADS, checked; None when it is not set."""
+    text = os.environ.get("FASTBP_NUM_THREADS")
+    if not text:
+        return None
+    return _checked(int(text) if text.strip().isdecimal() else text, "FASTBP_NUM_THREADS")
 
 
 def get_num_threads() -> int:
@@ -55,8 +59,7 @@ def get_num_threads() -> int:
     1
     """
     if not _state["team"]:
-        wanted = os.environ.get("FASTBP_NUM_THREADS")
-        _state["team"] = _checked(wanted, "FASTBP_NUM_THREADS") if wanted else _available()
+        _state["team"] = _from_environment() or _available()
     return _state["team"]
 
 
@@ -99,7 +102,6 @@ def launch(parallel, serial, args):
     if getattr(_local, "team", 0) != team:
         numba.set_num_threads(team)  # also starts Numba's pool
         _local.team = team
-        _state["launched"] = True
         _state["locked"] = numba.threading_layer() == "workqueue"
     if not _state["locked"]:
         return parallel(*args)
@@ -111,8 +113,14 @@ def launch(parallel, serial, args):
         _workqueue_lock.release()
 
 
+def note_launch() -> None:
+    """Remember that Numba's pool runs: making or loading a parallel variant starts it."""
+    _state["launched"] = True
+
+
 def layer() -> str:
     """Numba's threading layer, starting its pool if need be."""
+    note_launch()
     numba.set_num_threads(get_num_threads())
     return numba.threading_layer()
 

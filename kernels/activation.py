@@ -14,7 +14,7 @@ NaN passes through all of them. Input and output may be the same array.
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, flat, same_shape, unflat
+from fastbp.kernels._arrays import CHUNK, flat, same_or_distinct, same_shape, unflat
 from fastbp.kernels._jit import index, kernel, vector
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH
 from fastbp.kernels.functions import sigmoid, tanh
@@ -24,28 +24,28 @@ WORK_PER_ELEMENT = 30
 
 
 @kernel(lambda real: (vector(real), vector(real, out=True), index, real))
-def _activation_forward(u, out, activation, slope):
-    n = u.size
+def _activation_forward(x, out, activation, slope):
+    n = x.size
     if out.size != n:
-        raise ValueError("u and out must have the same size")
-    zero = u.dtype.type(0)
+        raise ValueError("x and out must have the same size")
+    zero = x.dtype.type(0)
     for chunk in prange((n + CHUNK - 1) // CHUNK):
         start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
         if activation == RELU:
             for i in range(start, stop):
-                out[i] = zero if u[i] <= zero else u[i]
+                out[i] = zero if x[i] <= zero else x[i]
         elif activation == LEAKY_RELU:
             for i in range(start, stop):
-                out[i] = slope * u[i] if u[i] <= zero else u[i]
+                out[i] = slope * x[i] if x[i] <= zero else x[i]
         elif activation == SIGMOID:
             for i in range(start, stop):
-                out[i] = sigmoid(u[i])
+                out[i] = sigmoid(x[i])
         elif activation == TANH:
             for i in range(start, stop):
-                out[i] = tanh(u[i])
+                out[i] = tanh(x[i])
         else:
             for i in range(start, stop):
-                out[i] = u[i]
+                out[i] = x[i]
 
 
 @kernel(lambda real: (vector(real), vector(real), vector(real, out=True), index, real))
@@ -76,6 +76,7 @@ def _activation_backward(dy, y, dx, activation, slope):
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
     same_shape("activation_forward", x=x, out=out)
+    same_or_distinct("activation_forward", out, x)
     x_flat, out_flat = flat(x, out)
     _activation_forward(_runtime.threads_for(x.size * WORK_PER_ELEMENT), x_flat, out_flat, activation, slope)
     unflat(out_flat, out)
@@ -84,6 +85,7 @@ def activation_forward(x, out, activation, slope=0.0):
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
     same_shape("activation_backward", dy=dy, y=y, dx=dx)
+    same_or_distinct("activation_backward", dx, dy, y)
     dy_flat, y_flat, dx_flat = flat(dy, y, dx)
     threads = _runtime.threads_for(dy.size * WORK_PER_ELEMENT)
     _activation_backward(threads, dy_flat, y_flat, dx_flat, activation, slope)

@@ -14,7 +14,7 @@ Weights may be C- or Fortran-ordered.
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import rows
+from fastbp.kernels._arrays import require_real, rows, unflat
 from fastbp.kernels._jit import array, kernel, vector
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, RELU, SIGMOID, SLOPE, TANH
@@ -51,6 +51,11 @@ def check_shapes(name, **arrays):
                 wanted = ", ".join(f"{k} ({', '.join(letters[k])})" for k, v in arrays.items() if v is not None)
                 got = ", ".join(f"{k} {v.shape}" for k, v in arrays.items() if v is not None)
                 raise ValueError(f"{name}: shapes do not fit, needs {wanted}, got {got}")
+    (first, model), *others = ((key, value) for key, value in arrays.items() if value is not None)
+    require_real(name, first, model.dtype)
+    for key, value in others:
+        if value.dtype != model.dtype:
+            raise TypeError(f"{name}: {key} must be {model.dtype} as {first} is, got {value.dtype}")
 
 
 def affine_activation_forward(x, w, b, out, activation, slope=0.0):
@@ -185,8 +190,12 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
 def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     """dw = delta' x + 2 l2 w, or that added to dw; w is read only when l2 is not 0."""
     try:
+        if l2 and w.shape != dw.shape:
+            raise ValueError
         if accumulate:
-            gemm(delta.T, x, dw, d=dw + 2 * l2 * w if l2 else dw, beta=1.0)
+            gemm(delta.T, x, dw, beta=1.0)
+            if l2:
+                dw += 2 * l2 * w
         elif l2:
             gemm(delta.T, x, dw, d=w, beta=2 * l2)
         else:
@@ -214,7 +223,9 @@ def _column_sums(delta, out, alpha, beta):
 def _add_columns(name, delta, b, alpha, beta):
     """b = alpha sum_n delta[n] + beta b."""
     try:
-        _column_sums(_runtime.threads_for(delta.size), rows(delta), b, alpha, beta)
+        result = rows(b)
+        _column_sums(_runtime.threads_for(delta.size), rows(delta), result, alpha, beta)
+        unflat(result, b)
     except _REFUSED:
         check_shapes(name, delta=delta, b=b)
         raise
@@ -231,6 +242,8 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
     w <- w - lr (delta' x + 2 l2 w),   b <- b - lr sum_n delta[n]
     """
     try:
+        if b is not None and (b.shape != w.shape[:1] or b.dtype != w.dtype):
+            raise ValueError
         gemm(delta.T, x, w, d=w, alpha=-lr, beta=1 - 2 * lr * l2)
     except _REFUSED:
         check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)

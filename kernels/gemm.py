@@ -19,6 +19,7 @@ import numpy as np
 from numba import prange
 
 from fastbp.kernels import _cpu, _runtime
+from fastbp.kernels._arrays import rows
 from fastbp.kernels._jit import array, call, index, inner, kernel, pointer_to, routine, vector
 from fastbp.kernels._vector import address, constant, itemsize, load, pointer, shift, store
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
@@ -293,7 +294,7 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
         b,
         out,
         d,
-        _zeros(N, out.dtype) if bias is None else bias,
+        _zeros(N, out.dtype) if bias is None else rows(bias),
         form,
         activation,
         alpha,

@@ -3,7 +3,7 @@
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, flat, same_shape, unflat
+from fastbp.kernels._arrays import CHUNK, flat, same_or_distinct, same_shape, unflat
 from fastbp.kernels._jit import kernel, vector
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
@@ -50,6 +50,7 @@ def sgd_update(g, w, lr, l2=0.0):
     array([1.5])
     """
     same_shape("sgd_update", g=g, w=w)
+    same_or_distinct("sgd_update", w, g)
     g_flat, w_flat = flat(g, w)
     _sgd_update(_runtime.threads_for(w.size * _WORK_PER_ELEMENT), g_flat, w_flat, lr, l2)
     unflat(w_flat, w)

@@ -117,7 +117,7 @@ def test_read_npz_refuses_damaged_files(tmp_path):
     with pytest.raises(ValueError, match=r"no readable \.npz file.*CRC"):
         read_npz(path)
     np.save(tmp_path / "single.npy", VALUES)
-    with pytest.raises(ValueError, match="single array"):
+    with pytest.raises(ValueError, match="does not start like one"):
         read_npz(tmp_path / "single.npy")
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "none.npz")

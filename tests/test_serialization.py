@@ -150,7 +150,7 @@ def test_foreign_files(path):
         refused(path)
     np.save(path.with_name("net.npy"), np.ones(3))
     path.with_name("net.npy").replace(path)
-    refused(path, "single array")
+    refused(path, "does not start like one")
 
 
 def test_pickled_objects_are_refused_and_not_run(path):

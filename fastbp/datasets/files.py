@@ -20,7 +20,8 @@ from fastbp._checks import Array
 
 File = str | PathLike[str]
 
-_MOST_DIMENSIONS = 64
+_ZIP = b"PK"  # how every .zip file starts, and an .npz file is one
+_MOST_DIMENSIONS = 64  # of an array
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -35,10 +36,11 @@ def read_npz(path: File) -> dict[str, Array]:
         When it is no .npz file, is damaged, or holds Python objects.
     """
     with Path(path).open("rb") as file:
+        if file.read(2) != _ZIP:
+            raise ValueError(f"{os.fspath(path)} is no readable .npz file: it does not start like one")
+        file.seek(0)
         try:
             archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array, not arrays with names")
             return {name: archive[name] for name in archive.files}
         except Exception as error:  # a flipped byte can cause nearly any
             raise ValueError(f"{os.fspath(path)} is no readable .npz file: {error}") from None
@@ -71,7 +73,7 @@ def read_idx(path: File) -> Array:
         raise ValueError(f"{name} is cut off: its header has {ndim} dimensions")
     shape = struct.unpack(f">{ndim}I", data[4:start])
     expected = math.prod(shape) * dtype.itemsize
-    if len(data) - start != expected:
+    if len(data) - start != expected or max(shape, default=0) * dtype.itemsize > len(data):
         raise ValueError(f"{name} should hold {expected} bytes for the shape {shape}, but holds {len(data) - start}")
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
@@ -103,7 +105,7 @@ def read(paths: Sequence[File], *, labels: bool = True) -> tuple[Array, Array | 
     y = None
     with Path(paths[0]).open("rb") as file:
         start = file.read(2)
-    if start == b"PK":  # as every .zip file, and so every .npz file, starts
+    if start == _ZIP:
         if len(paths) > 1:
             raise ValueError("data must be one .npz file or two IDX files, not both")
         arrays = read_npz(paths[0])

@@ -1,9 +1,8 @@
 """Train and test sets."""
 
-import numpy as np
 import numpy.typing as npt
 
-from fastbp._checks import Array, check_lengths, check_number
+from fastbp._checks import Array, as_array, check_lengths, check_number, generator
 
 
 def split(
@@ -35,7 +34,7 @@ def split(
     >>> len(x_train), len(x_test)
     (8, 2)
     """
-    samples, targets = np.asarray(x), np.asarray(y)
+    samples, targets = as_array(x, "x"), as_array(y, "y")
     if samples.ndim == 0:
         raise ValueError("x must have samples along its first dimension")
     check_lengths(samples, targets)
@@ -45,6 +44,6 @@ def split(
     if len(samples) < 2:
         raise ValueError("splitting needs at least 2 samples, got 1")
     size = min(max(1, round(share * len(samples))), len(samples) - 1)
-    order = np.random.default_rng(seed).permutation(len(samples))
+    order = generator(seed).permutation(len(samples))
     first, second = order[size:], order[:size]
     return (samples[first], targets[first]), (samples[second], targets[second])

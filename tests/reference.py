@@ -1,0 +1,139 @@
+"""Naive references of the kernels in float64, and the rounding errors that the kernels may add."""
+
+import numpy as np
+
+ACTIVATIONS = ("identity", "relu", "leaky_relu", "sigmoid", "tanh")
+
+
+def eps(dtype):
+    return float(np.finfo(dtype).eps)
+
+
+def double(*arrays):
+    return tuple(np.asarray(x, np.float64) for x in arrays)
+
+
+def assert_within(actual, expected, bound):
+    """|actual - expected| <= bound, element by element; NaN and infinity where they are expected, and only there."""
+    actual, expected = double(actual, expected)
+    bound = np.broadcast_to(bound, expected.shape)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite])
+    excess = np.abs(actual[finite] - expected[finite]) - bound[finite]
+    assert (excess <= 0).all(), f"error exceeds the bound by {excess.max()}"
+
+
+def assert_bitwise(actual, expected):
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    assert np.ascontiguousarray(actual).tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
+def matmul(a, b):
+    """a b, and the sum of |a| |b| to which its error is proportional."""
+    a, b = double(a, b)
+    with np.errstate(invalid="ignore"):
+        return a @ b, np.abs(a) @ np.abs(b)
+
+
+def product_bound(K, dtype, magnitude):
+    """Error of a sum of K products, its epilogue of at most 4 roundings and that of the float64 reference.
+
+    |fl(sum a b) - sum a b| <= K eps sum |a| |b|
+    """
+    return ((K + 4) * eps(dtype) + (K + 4) * eps(np.float64)) * magnitude
+
+
+def activation(name, u, slope=0.0):
+    (u,) = double(u)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            "identity": lambda: u.copy(),
+            "relu": lambda: np.where(u <= 0, 0, u),
+            "leaky_relu": lambda: np.where(u <= 0, slope * u, u),
+            "sigmoid": lambda: np.where(u < 0, np.exp(u) / (1 + np.exp(u)), 1 / (1 + np.exp(-u))),
+            "tanh": lambda: np.tanh(u),
+        }[name]()
+
+
+def activation_slope(name, y, slope=0.0):
+    """f'(u) written with y = f(u)."""
+    (y,) = double(y)
+    return {
+        "identity": lambda: np.ones_like(y),
+        "relu": lambda: np.where(y <= 0, 0.0, 1.0),
+        "leaky_relu": lambda: np.where(y <= 0, slope, 1.0),
+        "sigmoid": lambda: y * (1 - y),
+        "tanh": lambda: (1 - y) * (1 + y),
+    }[name]()
+
+
+def log_softmax(u):
+    (u,) = double(u)
+    if u.shape[1] == 0:
+        return u.copy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shifted = u - u.max(1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def softmax(u):
+    return np.exp(log_softmax(u))
+
+
+def softmax_backward(dy, y):
+    dy, y = double(dy, y)
+    return y * (dy - (dy * y).sum(1, keepdims=True))
+
+
+def log_softmax_backward(dy, y):
+    dy, y = double(dy, y)
+    return dy - np.exp(y) * dy.sum(1, keepdims=True)
+
+
+def one_of_k(labels, classes, dtype=np.float64):
+    t = np.zeros((len(labels), classes), dtype)
+    t[np.arange(len(labels)), labels] = 1
+    return t
+
+
+def softmax_cross_entropy(u, t):
+    """Value and delta for 1-of-K targets."""
+    u, t = double(u, t)
+    return -(t * log_softmax(u)).sum() / len(u), (softmax(u) - t) / len(u)
+
+
+def squared_error(y, t, scale):
+    y, t = double(y, t)
+    return scale * ((t - y) ** 2).sum(), 2 * scale * (y - t)
+
+
+def sigmoid_cross_entropy(u, t, scale):
+    u, t = double(u, t)
+    return scale * (np.logaddexp(0, u) - t * u).sum(), scale * (activation("sigmoid", u) - t)
+
+
+def sgd(g, w, lr, l2=0.0):
+    g, w = double(g, w)
+    return w - lr * (g + 2 * l2 * w)
+
+
+# Central differences of step h err by h^2 f''' / 6 from the series and by eps f / h from rounding; h = eps^(1/3)
+# makes both about eps^(2/3) = 4e-11 in float64.
+STEP = np.finfo(np.float64).eps ** (1 / 3)
+
+
+def numerical_gradient(f, x):
+    """Gradient of the scalar f at x (float64) by central differences."""
+    gradient = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        above, below = x.copy(), x.copy()
+        above[i] += STEP
+        below[i] -= STEP
+        gradient[i] = (f(above) - f(below)) / (above[i] - below[i])
+    return gradient
+
+
+def difference_bound(magnitude):
+    """Error of `numerical_gradient` for values and third derivatives up to ``magnitude``."""
+    return 8 * STEP**2 * magnitude

@@ -1,0 +1,98 @@
+"""Block sizes follow from vector registers and caches, and kernels run on narrower targets."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from fastbp.kernels import _cpu
+
+UNITS = [({"avx512f", "avx"}, (64, 32)), ({"avx", "avx2"}, (32, 16)), ({"neon"}, (16, 32)), ({"sse2"}, (16, 16))]
+CACHES = [(16, 128), (32, 256), (48, 2048), (128, 12_288)]
+
+
+@pytest.mark.parametrize(("features", "unit"), UNITS)
+def test_vector_unit(features, unit):
+    assert _cpu._vector_unit(features) == unit
+
+
+@pytest.mark.parametrize(("features", "unit"), UNITS)
+@pytest.mark.parametrize(("l1", "l2"), CACHES)
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_blocks(features, unit, l1, l2, itemsize, monkeypatch):
+    for name, value in zip(("VECTOR_BYTES", "REGISTERS"), unit, strict=True):
+        monkeypatch.setattr(_cpu, name, value)
+    monkeypatch.setattr(_cpu, "L1_BYTES", l1 * 1024)
+    monkeypatch.setattr(_cpu, "L2_BYTES", l2 * 1024)
+    blocks = _cpu.blocks.__wrapped__(itemsize)
+    assert blocks.lanes * itemsize == unit[0]
+    assert blocks.nr == 2 * blocks.lanes
+    assert 2 * blocks.mr + 3 <= unit[1]  # accumulators, two vectors of B, a broadcast of A
+    assert blocks.kc % 8 == 0
+    assert blocks.kc == 64 or blocks.kc * blocks.mr * itemsize <= l1 * 1024 // 2
+    assert blocks.nc % blocks.nr == 0
+    assert blocks.nc == blocks.nr or blocks.kc * blocks.nc * itemsize <= l2 * 1024 // 2
+
+
+def test_features_are_those_of_the_target():
+    assert _cpu.NAME
+    assert _cpu._vector_unit(_cpu.FEATURES) == (_cpu.VECTOR_BYTES, _cpu.REGISTERS)
+
+
+def test_unknown_cache_level_gives_the_default():
+    assert _cpu._cache_bytes(9, 123) == 123
+    assert _cpu.L1_BYTES >= 4096
+    assert _cpu.L2_BYTES >= _cpu.L1_BYTES
+
+
+def test_cache_sizes_are_read(monkeypatch, tmp_path):
+    for index, (level, kind, size) in enumerate(
+        [("1", "Instruction", "64K"), ("1", "Data", "48K"), ("2", "Unified", "2048K"), ("3", "Unified", "x")]
+    ):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(text + "\n")
+    (tmp_path / "index9").mkdir()
+    monkeypatch.setattr(_cpu, "Path", lambda _: tmp_path)
+    assert _cpu._cache_bytes(1, 5) == 48 * 1024
+    assert _cpu._cache_bytes(2, 5) == 2048 * 1024
+    assert _cpu._cache_bytes(3, 5) == 5
+
+
+NARROW = """
+import numpy as np
+from fastbp import kernels
+from fastbp.kernels import _cpu
+
+print(_cpu.VECTOR_BYTES, _cpu.REGISTERS)
+rng = np.random.default_rng(0)
+for M, N, K in [(1, 1, 1), (5, 7, 3), (6, 8, 70), (7, 9, 400), (40, 50, 60)]:
+    a, b = rng.integers(-9, 9, (M, K)).astype(np.float32), rng.integers(-9, 9, (K, N)).astype(np.float32)
+    out = np.full((M, N), np.nan, np.float32)
+    kernels.matmul(a, b, out)
+    assert (out == a @ b).all()
+    y = np.empty_like(out)
+    kernels.affine_tanh_forward(a, b.T, None, y)
+    assert (abs(y - np.tanh(out)) <= 4 * np.finfo(np.float32).eps).all()
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names features of x86")
+@pytest.mark.parametrize(("features", "unit"), [("+sse2", "16 16"), ("+sse2,+sse4.1,+sse4.2,+avx,+avx2,+fma", "32 16")])
+def test_narrower_targets(features, unit):
+    if "avx2" in features and "avx2" not in _cpu.FEATURES:
+        pytest.skip("no AVX2")
+    variables = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
+    result = subprocess.run(
+        [sys.executable, "-c", NARROW],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == unit

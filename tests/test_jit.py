@@ -1,0 +1,144 @@
+"""Entry points: one compilation per dtype, and errors of one line that name the argument."""
+
+import importlib
+
+import numba
+import numpy as np
+import pytest
+import strategies
+from numba import types
+
+from fastbp import kernels
+from fastbp.kernels import _jit
+
+MODULES = ("activation", "affine", "gemm", "loss", "optim", "softmax")
+
+
+def entry_points():
+    for name in MODULES:
+        module = importlib.import_module(f"fastbp.kernels.{name}")
+        for value in vars(module).values():
+            if isinstance(value, _jit.Kernel | _jit.Routine):
+                yield pytest.param(value, id=f"{name}.{value.function.__name__}")
+
+
+EVERY = pytest.mark.parametrize("entry", list(entry_points()))
+
+
+@EVERY
+def test_only_arrays_pointers_and_numbers_are_passed(entry):
+    # functions, closures and ctypes pointers could not be cached
+    for real in (types.float32, types.float64):
+        for argument in entry.signature(real):
+            assert isinstance(argument, types.Array | types.CPointer | types.Integer | types.Float)
+
+
+@EVERY
+def test_inputs_are_read_only_and_of_the_dtype(entry):
+    arrays = [argument for argument in entry.signature(types.float32) if isinstance(argument, types.Array)]
+    assert all(argument.dtype in (types.float32, types.float64, types.int64) for argument in arrays)
+    if isinstance(entry, _jit.Kernel):
+        assert not arrays[0].mutable
+        assert any(argument.mutable for argument in arrays)
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_layouts_share_one_compilation(dtype, monkeypatch):
+    def run(a, b, out):
+        kernels.matmul(a, b, out)
+        kernels.relu_forward(a, out)
+        kernels.softmax_forward(a, out)
+        kernels.squared_error(a, b, 1.0, out)
+        kernels.sgd_update(a, out, 0.1)
+
+    x = np.ones((5, 5), dtype)
+    run(x, x, np.empty_like(x))
+
+    def fail(*_):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(_jit.Kernel, "compile", fail)
+    monkeypatch.setattr(_jit.Routine, "compile", fail)
+    for order in strategies.ORDERS:
+        for out_order in strategies.OUT_ORDERS:
+            run(strategies.lay_out(x, order), x, strategies.blank(x.shape, dtype, out_order))
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_one_signature_per_variant(parallel):
+    @_jit.kernel(lambda real: (_jit.vector(real), _jit.vector(real, out=True), real))
+    def scale(x, out, factor):
+        for i in numba.prange(x.size):
+            out[i] = factor * x[i]
+
+    scale.compile(np.float32, parallel)
+    x, out = np.ones(3, np.float32), np.empty(3, np.float32)
+    for factor in (2.0, 2, np.float32(2)):
+        scale(2 if parallel else 1, x, out, factor)
+        np.testing.assert_array_equal(out, 2)
+    assert list(scale._compiled) == [("f", parallel)]
+    assert len(scale._compiled["f", parallel].signatures) == 1
+
+
+def test_kernel_errors_say_who_and_what():
+    @_jit.kernel(lambda real: (_jit.vector(real), _jit.vector(real, out=True)))
+    def refuse(x, out):
+        if x.size != out.size:
+            raise ValueError("x and out must have the same size")
+
+    with pytest.raises(ValueError, match=r"^refuse: x and out must .* got x \(2,\), out \(3,\)$"):
+        refuse(1, np.zeros(2), np.zeros(3))
+    with pytest.raises(TypeError, match=r"^refuse: out must be an array, got list$"):
+        refuse(1, np.zeros(2), [1.0])
+    with pytest.raises(TypeError, match=r"^refuse: out must be a 1-dimensional float64 array, got 2-dimensional"):
+        refuse(1, np.zeros(2), np.zeros((2, 2)))
+    with pytest.raises(TypeError, match=r"^refuse: x must be float32 or float64 .* int64$"):
+        refuse(1, np.zeros(2, np.int64), np.zeros(2))
+
+
+CALLS = {
+    "x": lambda x, good: kernels.relu_forward(x, good),
+    "dy": lambda x, good: kernels.relu_backward(x, good, good.copy()),
+    "a": lambda x, good: kernels.matmul(x, good, good.copy()),
+    "g": lambda x, good: kernels.sgd_update(x, good, 0.1),
+    "u": lambda x, good: kernels.softmax_cross_entropy(x, good, good.copy()),
+    "y": lambda x, good: kernels.squared_error(x, good, 1.0, good.copy()),
+    "delta": lambda x, good: kernels.affine_bias_gradient(x, good[0].copy()),
+}
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "int32", "int64", "bool", "complex64", "object", "longdouble", ">f4", ">f8"]
+)
+@pytest.mark.parametrize("name", list(CALLS))
+def test_other_dtypes_are_refused(name, dtype):
+    x = np.ones((3, 3), dtype)
+    if x.dtype == np.float64 and x.dtype.isnative:
+        pytest.skip("this dtype is float64 here")
+    with pytest.raises(TypeError, match=rf": {name} must be float32 or float64 in native byte order, got") as caught:
+        CALLS[name](x, np.ones((3, 3)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field", [[("value", np.float32), ("flag", np.int8)], [("flag", np.int8), ("value", np.float64)]]
+)
+def test_unaligned_arrays_are_copied_or_refused(field):
+    x = np.zeros(7, field)["value"]
+    x[...] = np.arange(-3, 4)
+    out = np.empty(7, x.dtype)
+    try:
+        kernels.relu_forward(x, out)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+    else:
+        message = "aligned"
+        np.testing.assert_array_equal(out, np.maximum(x, 0))
+    assert "align" in message
+    assert "\n" not in message
+
+
+def test_factors_that_are_no_numbers_are_refused_in_one_line():
+    with pytest.raises((TypeError, ValueError)) as caught:
+        kernels.sgd_update(np.ones(3), np.ones(3), "fast")
+    assert "\n" not in str(caught.value)
