@@ -6,7 +6,6 @@ instructions. ``lanes`` elements of type ``real`` make one vector.
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 INDEX = ir.IntType(64)
 BOOL = ir.IntType(1)
@@ -94,77 +93,3 @@ class Vectors:
         start = self.builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.icmp_signed("<", numbers, self.builder.shuffle_vector(start, undefined, lanes))
-
-
-@intrinsic
-def pointer(typing_context, array):
-    """Address of the first element of ``array``, as a pointer to its dtype."""
-
-    def generate(context, builder, signature, arguments):
-        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return structure.data
-
-    return types.CPointer(array.dtype)(array), generate
-
-
-@intrinsic
-def address(typing_context, array):
-    """Address of the first element of ``array``, as an integer."""
-
-    def generate(context, builder, signature, arguments):
-        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.ptrtoint(structure.data, INDEX)
-
-    return types.int64(array), generate
-
-
-@intrinsic
-def shift(typing_context, pointer, elements):
-    """pointer + elements."""
-
-    def generate(context, builder, signature, arguments):
-        scalar = context.get_data_type(signature.args[0].dtype)
-        return builder.gep(arguments[0], [arguments[1]], source_etype=scalar)
-
-    return pointer(pointer, types.int64), generate
-
-
-@intrinsic
-def load(typing_context, pointer, index):
-    """pointer[index]."""
-
-    def generate(context, builder, signature, arguments):
-        scalar = context.get_data_type(signature.args[0].dtype)
-        return builder.load(builder.gep(arguments[0], [arguments[1]], source_etype=scalar), typ=scalar)
-
-    return pointer.dtype(pointer, types.int64), generate
-
-
-@intrinsic
-def store(typing_context, pointer, index, value):
-    """pointer[index] = value."""
-
-    def generate(context, builder, signature, arguments):
-        scalar = context.get_data_type(signature.args[0].dtype)
-        builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]], source_etype=scalar))
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.int64, pointer.dtype), generate
-
-
-@intrinsic
-def itemsize(typing_context, pointer):
-    """Bytes of an element."""
-    size = pointer.dtype.bitwidth // 8
-    return types.int64(pointer), lambda context, builder, signature, arguments: INDEX(size)
-
-
-@intrinsic(prefer_literal=True)
-def constant(typing_context, pointer, value):
-    """The literal ``value`` as an element."""
-    number = float(value.literal_value)
-
-    def generate(context, builder, signature, arguments):
-        return context.get_constant(signature.return_type, number)
-
-    return pointer.dtype(pointer, value), generate

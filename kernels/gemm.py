@@ -13,87 +13,27 @@ Every slab is two parallel regions: one packs, one multiplies. The second splits
 dimensions and never splits k, so each element of C is summed in the same order for every number of threads.
 """
 
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numba import prange
 
-from fastbp.kernels import _cpu, _runtime
+from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import rows
 from fastbp.kernels._jit import array, call, index, inner, kernel, pointer_to, routine, vector
-from fastbp.kernels._vector import address, constant, itemsize, load, pointer, shift, store
+from fastbp.kernels._pointers import constant, itemsize, load, overlap, pointer, shift, store
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
 from fastbp.kernels.functions import sigmoid, tanh
 from fastbp.kernels.microkernel import multiply_tile
 from fastbp.kernels.packing import pack_panel
-
-SLAB_ROWS = 4080
-SLAB_COLUMNS = 4096
-SLAB_BYTES = 16 * 2**20
-
-_F4, _F8 = _cpu.blocks(4), _cpu.blocks(8)
-
-
-@inner
-def _sizes(itemsize):
-    """MR, NR, NC for elements of ``itemsize`` bytes."""
-    if itemsize == 4:
-        return _F4.mr, _F4.nr, _F4.nc
-    return _F8.mr, _F8.nr, _F8.nc
-
-
-def _round_up(n, unit):
-    return -(-n // unit) * unit
-
-
-@cache
-def slabs(M, N, K, itemsize):
-    """Depth of a slab, depth of its blocks, and the elements of workspace that its panels take."""
-    _, MR, NR, KC, _ = _cpu.blocks(itemsize)
-    rows, columns = _round_up(max(1, min(M, SLAB_ROWS)), MR), _round_up(max(1, min(N, SLAB_COLUMNS)), NR)
-    depth = max(1, min(K, KC * max(1, SLAB_BYTES // ((rows + columns) * KC * itemsize))))
-    kc = _round_up(-(-depth // -(-depth // KC)), 8)
-    return depth, kc, (rows + columns) * depth
-
-
-@inner
-def _panel_elements(M, N, itemsize):
-    """Elements of all panels of a slab for one k."""
-    MR, NR, _ = _sizes(itemsize)
-    return (min(M, SLAB_ROWS) + MR - 1) // MR * MR + (min(N, SLAB_COLUMNS) + NR - 1) // NR * NR
-
-
-@inner
-def _overlap(x, y):
-    """Whether the address ranges of two matrices meet."""
-    return x.size > 0 and y.size > 0 and _start(x) < _stop(y) and _start(y) < _stop(x)
-
-
-@inner
-def _start(x):
-    """Lowest address of a matrix."""
-    return address(x) + min(0, (x.shape[0] - 1) * x.strides[0]) + min(0, (x.shape[1] - 1) * x.strides[1])
-
-
-@inner
-def _stop(x):
-    """Address behind the highest element of a matrix."""
-    return address(x) + max(0, (x.shape[0] - 1) * x.strides[0]) + max(0, (x.shape[1] - 1) * x.strides[1]) + x.itemsize
-
-
-@inner
-def _grid(threads, row_panels, column_panels):
-    """Threads over rows of the grid that splits the tiles of C: the split with the smallest largest share."""
-    best, best_cost = 1, 2**62
-    for over_rows in range(1, threads + 1):
-        if threads % over_rows == 0:
-            over_columns = threads // over_rows
-            rows = (row_panels + over_rows - 1) // over_rows
-            columns = (column_panels + over_columns - 1) // over_columns
-            cost = rows * columns * 64 + rows + columns  # the second term prefers square shares
-            if cost < best_cost:
-                best, best_cost = over_rows, cost
-    return best
+from fastbp.kernels.partition import (
+    SLAB_COLUMNS,
+    SLAB_ROWS,
+    panel_elements,
+    slabs,
+    threads_over_rows,
+    tile_sizes,
+)
 
 
 @routine(lambda real: (pointer_to(real), index, index, pointer_to(real), index, index, pointer_to(real), *[index] * 6))
@@ -104,7 +44,7 @@ def _pack(a, a_row, a_k, b, b_k, b_column, work, rows, columns, depth, kc, t, th
     the first element of the slab.
     """
     zero = constant(work, 0)
-    MR, NR, _ = _sizes(itemsize(work))
+    MR, NR, _ = tile_sizes(itemsize(work))
     row_panels, column_panels = (rows + MR - 1) // MR, (columns + NR - 1) // NR
     b_panels = shift(work, row_panels * MR * depth)
     for pc in range(0, depth, kc):
@@ -134,9 +74,9 @@ def _multiply(
     ``c``, ``d`` and ``bias`` point to the first element that belongs to the slab; first and last say whether this slab
     holds the first and the last of k.
     """
-    MR, NR, NC = _sizes(itemsize(c))
+    MR, NR, NC = tile_sizes(itemsize(c))
     row_panels, column_panels = (rows + MR - 1) // MR, (columns + NR - 1) // NR
-    over_rows = _grid(threads, row_panels, column_panels)
+    over_rows = threads_over_rows(threads, row_panels, column_panels)
     over_columns = threads // over_rows
     t_row, t_column = t // over_columns, t % over_columns
     row_start, row_stop = t_row * row_panels // over_rows, (t_row + 1) * row_panels // over_rows
@@ -224,9 +164,9 @@ def _gemm(
         raise ValueError("the rows of out must be contiguous")
     if (a.strides[0] | a.strides[1] | b.strides[0] | b.strides[1] | out.strides[0] | d.strides[0]) % size != 0:
         raise ValueError("strides must be multiples of the element size")
-    if _overlap(out, a) or _overlap(out, b):
+    if overlap(out, a) or overlap(out, b):
         raise ValueError("out must not overlap a or b")
-    if work.size < _panel_elements(M, N, size) * slab_depth:
+    if work.size < panel_elements(M, N, size) * slab_depth:
         raise ValueError("the workspace is too small")
     a_row, a_k = a.strides[0] // size, a.strides[1] // size
     b_k, b_column = b.strides[0] // size, b.strides[1] // size

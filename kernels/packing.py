@@ -1,7 +1,7 @@
 """Copies a strided block of a matrix into a panel that the register tile reads from front to back."""
 
 from fastbp.kernels._jit import inner
-from fastbp.kernels._vector import load, store
+from fastbp.kernels._pointers import load, store
 
 # Elements of k that one sweep over the rows of a panel writes: 64 rows of a panel stay in L1 between the sweeps.
 K_STEP = 64

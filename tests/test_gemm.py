@@ -15,7 +15,8 @@ from fastbp import kernels
 from fastbp.kernels import _cpu, _runtime
 from fastbp.kernels.activation import activation_backward, activation_forward
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LEAKY_RELU, RELU, SIGMOID, SLOPE, TANH
-from fastbp.kernels.gemm import SLAB_COLUMNS, SLAB_ROWS, gemm, slabs
+from fastbp.kernels.gemm import gemm
+from fastbp.kernels.partition import SLAB_COLUMNS, SLAB_ROWS, slabs
 
 ACTIVATIONS = (IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH)
 DTYPES = pytest.mark.parametrize("dtype", strategies.DTYPES)

@@ -1,0 +1,101 @@
+"""Pointers in compiled code: of arrays, arithmetic, loads and stores, and whether two arrays share memory."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp.kernels._jit import inner
+
+_INDEX = ir.IntType(64)
+
+
+@intrinsic
+def pointer(typing_context, array):
+    """Address of the first element of ``array``, as a pointer to its dtype."""
+
+    def generate(context, builder, signature, arguments):
+        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return structure.data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@intrinsic
+def address(typing_context, array):
+    """Address of the first element of ``array``, as an integer."""
+
+    def generate(context, builder, signature, arguments):
+        structure = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(structure.data, _INDEX)
+
+    return types.int64(array), generate
+
+
+@intrinsic
+def shift(typing_context, pointer, elements):
+    """pointer + elements."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        return builder.gep(arguments[0], [arguments[1]], source_etype=scalar)
+
+    return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def load(typing_context, pointer, index):
+    """pointer[index]."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        return builder.load(builder.gep(arguments[0], [arguments[1]], source_etype=scalar), typ=scalar)
+
+    return pointer.dtype(pointer, types.int64), generate
+
+
+@intrinsic
+def store(typing_context, pointer, index, value):
+    """pointer[index] = value."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]], source_etype=scalar))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, pointer.dtype), generate
+
+
+@intrinsic
+def itemsize(typing_context, pointer):
+    """Bytes of an element."""
+    size = pointer.dtype.bitwidth // 8
+    return types.int64(pointer), lambda context, builder, signature, arguments: _INDEX(size)
+
+
+@intrinsic(prefer_literal=True)
+def constant(typing_context, pointer, value):
+    """The literal ``value`` as an element."""
+    number = float(value.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        return context.get_constant(signature.return_type, number)
+
+    return pointer.dtype(pointer, value), generate
+
+
+@inner
+def overlap(x, y):
+    """Whether the address ranges of two matrices meet."""
+    return x.size > 0 and y.size > 0 and _start(x) < _stop(y) and _start(y) < _stop(x)
+
+
+@inner
+def _start(x):
+    """Lowest address of a matrix."""
+    return address(x) + min(0, (x.shape[0] - 1) * x.strides[0]) + min(0, (x.shape[1] - 1) * x.strides[1])
+
+
+@inner
+def _stop(x):
+    """Address behind the highest element of a matrix."""
+    return address(x) + max(0, (x.shape[0] - 1) * x.strides[0]) + max(0, (x.shape[1] - 1) * x.strides[1]) + x.itemsize
