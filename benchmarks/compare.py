@@ -152,7 +152,12 @@ def sklearn_step(x, t, weights, biases):
         hidden, solver="sgd", learning_rate_init=RATE, momentum=0, alpha=0, batch_size=len(x), random_state=0
     )
     classes = np.arange(len(biases[-1]))
-    return lambda: net.partial_fit(x, t, classes) and net.loss_
+
+    def step():
+        net.partial_fit(x, t, classes=classes)
+        return net.loss_
+
+    return step
 
 
 LIBRARIES = {

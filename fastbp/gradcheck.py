@@ -88,11 +88,30 @@ class _Cost:
         return narrow, abs(wide - narrow) + rounding + 50 * _EPS * abs(narrow)
 
 
-def _share(error: float, allowed: float) -> float:
-    """``error`` as a share of what is allowed, which is 0 where the cost is constant 0."""
-    if allowed:
-        return error / allowed
-    return math.inf if error else 0.0
+class _Tally:
+    """Collects comparisons of a gradient with a numerical slope."""
+
+    def __init__(self) -> None:
+        self.checked = self.skipped = 0
+        self.worst, self.complaint = 0.0, ""
+
+    def compare(self, name: str, gradient: float, slope: tuple[float, float] | None) -> None:
+        """Count one comparison; ``slope`` is the slope and the error to allow, or None where a kink was crossed."""
+        if slope is None:
+            self.skipped += 1
+            return
+        self.checked += 1
+        numerical, allowed = slope
+        error = abs(gradient - numerical)
+        share = error / allowed if allowed else (math.inf if error else 0.0)
+        if not share <= self.worst:  # so that NaN counts as wrong
+            self.worst = share
+            self.complaint = f"{name}: gradient {gradient:.9g}, numerical slope {numerical:.9g}"
+
+    def report(self) -> GradientReport:
+        if not self.worst <= 1:
+            raise GradientError(f"{self.complaint}; {self.worst:.3g} times the error that rounding and curvature allow")
+        return GradientReport(self.checked, self.skipped, self.worst)
 
 
 class _Move:
@@ -166,26 +185,15 @@ def check_gradients(
     samples = check_count(samples, "samples")
     gradients = cost.gradients()
     rng = np.random.default_rng(seed)
-    checked = skipped = 0
-    worst, complaint = 0.0, ""
+    tally = _Tally()
     for name, array in cost.numbers.items():
         for index in _elements(array.shape, samples, rng):
             element = array[tuple(slice(i, i + 1) for i in index)]
             step = _STEP * max(1.0, abs(float(array[index])))
             slope = cost.slope(lambda s, element=element: _Move([element], [1.0], s), step)
-            if slope is None:
-                skipped += 1
-                continue
-            checked += 1
-            numerical, allowed = slope
-            error = _share(abs(float(gradients[name][index]) - numerical), allowed)
-            if not error <= worst:
-                worst = error
-                place = ", ".join(str(int(i)) for i in index)
-                complaint = f"{name}[{place}]: gradient {gradients[name][index]:.9g}, numerical slope {numerical:.9g}"
-    if not worst <= 1:
-        raise GradientError(f"{complaint}; {worst:.3g} times the error that rounding and curvature allow")
-    return GradientReport(checked, skipped, worst)
+            place = ", ".join(str(int(i)) for i in index)
+            tally.compare(f"{name}[{place}]", float(gradients[name][index]), slope)
+    return tally.report()
 
 
 def check_projection(
@@ -207,24 +215,14 @@ def check_projection(
     gradients = cost.gradients()
     rng = np.random.default_rng(seed)
     arrays = list(cost.numbers.values())
-    checked = skipped = 0
-    worst, complaint = 0.0, ""
-    for _ in range(check_count(directions, "directions")):
+    tally = _Tally()
+    for number in range(check_count(directions, "directions")):
         v = [rng.standard_normal(array.shape) for array in arrays]
         length = math.sqrt(sum(float((d * d).sum()) for d in v))
         v = [d / length for d in v]
         slope = None
         for step in (_STEP, _STEP / 8, _STEP / 64):
             slope = slope or cost.slope(lambda s, v=v: _Move(arrays, v, s), step)
-        if slope is None:
-            skipped += 1
-            continue
-        checked += 1
-        numerical, allowed = slope
         expected = sum(float((gradients[name] * d).sum()) for name, d in zip(cost.numbers, v, strict=True))
-        error = _share(abs(expected - numerical), allowed)
-        if not error <= worst:
-            worst, complaint = error, f"<gradient, direction> {expected:.9g}, numerical slope {numerical:.9g}"
-    if not worst <= 1:
-        raise GradientError(f"{complaint}; {worst:.3g} times the error that rounding and curvature allow")
-    return GradientReport(checked, skipped, worst)
+        tally.compare(f"direction {number}", expected, slope)
+    return tally.report()

@@ -78,6 +78,8 @@ class Identity(Activation):
 class Softmax(Layer):
     """y_j = e^u_j / sum_i e^u_i for every sample (O,). For training prefer `SoftmaxCrossEntropy` on the logits."""
 
+    _forward, _backward = staticmethod(kernels.softmax_forward), staticmethod(kernels.softmax_backward)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != 1:
             raise ValueError(f"{self.name} takes samples of one dimension, got {input_shape}; put a Flatten() before")
@@ -85,7 +87,7 @@ class Softmax(Layer):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         y = ctx.output("y", x.shape, x.dtype)
-        kernels.softmax_forward(x, y)
+        self._forward(x, y)
         ctx.saved = (y,)
         return y
 
@@ -94,23 +96,11 @@ class Softmax(Layer):
         if not ctx.needs_input_grad:
             return None
         dx = ctx.output("dx", y.shape, y.dtype)
-        kernels.softmax_backward(dy, y, dx)
+        self._backward(dy, y, dx)
         return dx
 
 
 class LogSoftmax(Softmax):
     """y_j = u_j - log sum_i e^u_i for every sample (O,)."""
 
-    def forward(self, ctx: Context, x: Array) -> Array:
-        y = ctx.output("y", x.shape, x.dtype)
-        kernels.log_softmax_forward(x, y)
-        ctx.saved = (y,)
-        return y
-
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        (y,) = ctx.saved
-        if not ctx.needs_input_grad:
-            return None
-        dx = ctx.output("dx", y.shape, y.dtype)
-        kernels.log_softmax_backward(dy, y, dx)
-        return dx
+    _forward, _backward = staticmethod(kernels.log_softmax_forward), staticmethod(kernels.log_softmax_backward)
