@@ -166,9 +166,8 @@ def as_labels(y: Array, classes: int) -> npt.NDArray[np.int64]:
     """Class indices as int64; each must be from 0 to classes - 1."""
     if y.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers (class indices), got dtype {y.dtype}")
-    wrong = (y < 0) | (y >= classes)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    if y.size and (y.min() < 0 or y.max() >= classes):
+        row = int(np.argmax((y < 0) | (y >= classes)))
         raise ValueError(f"labels must be from 0 to {classes - 1}, but row {row} has {y[row]}")
     return np.ascontiguousarray(y, np.int64)
 

@@ -142,7 +142,10 @@ def _labels(y: Array) -> tuple[Array, int]:
     if not len(y):
         raise ValueError("there are no samples to train on")
     if y.ndim == 2 and y.shape[1] > 1:
-        return as_one_of_k(y, y.shape[1], np.dtype(np.float64)).argmax(axis=1), y.shape[1]
+        rows = as_one_of_k(y, y.shape[1], np.dtype(np.float64))
+        if (rows.max(axis=1) < 1).any():
+            raise ValueError("y holds probabilities; the command line takes class indices or exact 1-of-K rows")
+        return rows.argmax(axis=1), y.shape[1]
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(f"y must hold class indices (integers) or 1-of-K rows, got {y.dtype} of shape {y.shape}")
     classes = max(2, int(y.max()) + 1)
@@ -181,7 +184,7 @@ def _train(arguments: argparse.Namespace) -> int:
     optimizer = optimizers.BY_NAME[arguments.optimizer](arguments.lr)
     _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes\n")
     sys.stdout.flush()
-    if _cache.is_empty():
+    if _cache.is_empty() and _cache.writable():
         sys.stderr.write("compiling the kernels, once on this machine: a few seconds\n")
     interrupted = False
     try:

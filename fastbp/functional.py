@@ -36,7 +36,7 @@ _ACTIVATIONS = {
 
 
 def _code(activation: str) -> int:
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
     return _ACTIVATIONS[activation]
 
@@ -88,7 +88,7 @@ def affine_forward(
     code = _code(activation)
     (samples, weight), bias = _affine_arrays(x, w, b)
     out = np.empty((len(samples), len(weight)), samples.dtype)
-    kernels.affine_activation_forward(samples, weight, bias, out, code, slope)
+    kernels.affine_activation_forward(samples, weight, bias, out, code, check_number(slope, "slope", above=True))
     return out
 
 
@@ -177,7 +177,7 @@ def affine_delta(
     above, weight, below = common_real(delta, w, h, names=["delta", "w", "h"])
     check_shapes("affine_delta", delta=above, w=weight, h=below)
     out = np.empty(below.shape, below.dtype)
-    kernels.affine_delta(above, weight, below, out, code, slope)
+    kernels.affine_delta(above, weight, below, out, code, check_number(slope, "slope", above=True))
     return out
 
 

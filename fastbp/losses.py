@@ -79,7 +79,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def correct(self, u: Array, t: Array) -> int | None:
         classes = t if t.ndim == 1 else t.argmax(axis=1)
-        return int((u.argmax(axis=1) == classes).sum())
+        return int(((u.argmax(axis=1) == classes) & ~np.isnan(u).any(axis=1)).sum())
 
 
 class SquaredError(Loss):
@@ -152,7 +152,7 @@ class SigmoidCrossEntropy(Loss):
 class UserLoss(Loss):
     """A loss given as a function of (u, t) that returns (value, gradient by u).
 
-    The function gets its own copy of the outputs and the targets just as the user passed them.
+    The function gets copies of the outputs, and of the targets in the dtype in which the user passed them.
     """
 
     def __init__(self, function: LossFunction) -> None:
@@ -167,7 +167,7 @@ class UserLoss(Loss):
         return self.compute(outputs, np.asarray(t), delta), delta
 
     def compute(self, u: Array, t: Array, delta: Array) -> float:
-        result: Any = self.function(u.copy(), t)
+        result: Any = self.function(u.copy(), t.copy())
         try:
             value, gradient = result
             number = float(value)

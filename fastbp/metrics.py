@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._checks import Array
+from fastbp._checks import Array, check_count
 
 
 def _classes(values: npt.ArrayLike, name: str) -> Array:
@@ -54,7 +54,7 @@ def confusion_matrix(true: npt.ArrayLike, predicted: npt.ArrayLike, classes: int
     """
     t, p = _pair(true, predicted)
     largest = max(t.max(), p.max()) if t.size else -1
-    size = int(largest) + 1 if classes is None else classes
+    size = int(largest) + 1 if classes is None else check_count(classes, "classes", least=0)
     if largest >= size:
         raise ValueError(f"class {largest} does not exist among {size}")
     return np.bincount(t * size + p, minlength=size * size).reshape(size, size)

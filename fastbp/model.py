@@ -30,12 +30,16 @@ from fastbp._checks import (
     real_dtype,
 )
 from fastbp._plan import Plan
-from fastbp.layers import Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
+from fastbp.layers import BY_NAME, Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
 from fastbp.layers.layer import Source
 from fastbp.optimizers import SGD, check_optimizer
 from fastbp.report import Cost, LayerCost, Summary
 
 PREDICT_BATCH = 1024
+
+
+class NotFiniteError(FloatingPointError):
+    """Training has left the finite numbers."""
 
 
 class Network:
@@ -264,7 +268,9 @@ class Network:
         delta = plan.loss_context.output("delta", u.shape, u.dtype)
         value = loss.compute(u, t, delta)
         if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value}")
+            raise NotFiniteError(f"the loss is {value}")
+        if isinstance(loss, losses.UserLoss) and not np.isfinite(delta).all():
+            raise NotFiniteError("the gradient of the loss is not finite")
         if type(optimizer) is SGD:
             plan.backward(delta, l2=l2, rate=optimizer.rate())
             optimizer.steps += 1
@@ -379,7 +385,12 @@ class Network:
         ------
         OSError
             When the folder is missing or cannot be written; an older file of that name stays as it was.
+        ValueError
+            When a layer is not one of fastbp's own.
         """
+        for layer in self.layers:
+            if BY_NAME.get(type(layer).__name__) is not type(layer):
+                raise ValueError(f"{layer!r} cannot be saved: load would not know its class, {type(layer)}")
         serialization.write(path, self._config(), {p.name: p.value for p in self.parameters()})
 
     @classmethod

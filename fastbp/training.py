@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._checks import Array, as_array, as_samples, check_count, check_finite, check_lengths, check_number
-from fastbp.model import PREDICT_BATCH, Network
+from fastbp.model import PREDICT_BATCH, Network, NotFiniteError
 from fastbp.optimizers import check_optimizer
 from fastbp.progress import Progress
 
@@ -144,7 +144,8 @@ class Sequential(Network):
         Raises
         ------
         FloatingPointError
-            When the loss stops being finite; names epoch and batch. Parameters are those before that batch.
+            When the loss stops being finite (names epoch and batch; parameters are those before that batch), or a
+            parameter does (names the epoch).
         ValueError, TypeError
             When shapes, dtypes or labels do not fit, there are no samples, or ``x`` is not finite (names the row).
         RuntimeError
@@ -180,10 +181,15 @@ class Sequential(Network):
                     targets.take(index, axis=0, out=t_now, mode="clip")
                     try:
                         total += self._step(x_now, t_now, loss, optimizer, l2) * len(index)
-                    except FloatingPointError as error:
+                    except NotFiniteError as error:
                         batch = start // size + 1
-                        raise FloatingPointError(f"epoch {epoch}, batch {batch}: {error}; try a lower rate") from None
+                        raise NotFiniteError(f"epoch {epoch}, batch {batch}: {error}; try a lower rate") from None
                     shown.batch()
+                for parameter in self.parameters():
+                    if not np.isfinite(parameter.value).all():
+                        raise NotFiniteError(
+                            f"epoch {epoch}: {parameter.name} is not finite any more; try a lower rate"
+                        )
                 values = {"loss": total / len(samples)}
                 if l2:
                     values["cost"] = values["loss"] + l2 * self.penalty()

@@ -1,4 +1,4 @@
-"""The compiled core of fastbp: functions of arrays, compiled by Numba, without classes and without state.
+"""The compiled core of fastbp: functions of arrays, compiled by Numba, no classes and no state to handle.
 
 Every kernel writes into arrays that the caller allocated. `fastbp.functional` has the same operations with checked
 inputs and allocated results.

@@ -48,13 +48,14 @@ def same_or_distinct(name: str, out: np.ndarray, *inputs: np.ndarray) -> None:
         if x is out or not np.may_share_memory(x, out):
             continue
         if x.ctypes.data != out.ctypes.data or x.strides != out.strides:
-            raise ValueError(f"{name}: the output overlaps an input without being the same array")
+            raise ValueError(f"{name}: the output overlaps an input that is another array")
 
 
-def distinct(name: str, x: np.ndarray, out: np.ndarray) -> None:
+def distinct(name: str, out: np.ndarray, *inputs: np.ndarray) -> None:
     """Refuse an output in the memory of an input that is read again after the first write."""
-    if np.may_share_memory(x, out):
-        raise ValueError(f"{name}: the output must not overlap the input")
+    for x in inputs:
+        if np.may_share_memory(x, out):
+            raise ValueError(f"{name}: the output must not overlap an input")
 
 
 def rows(x: np.ndarray) -> np.ndarray:

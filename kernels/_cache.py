@@ -130,7 +130,7 @@ class KernelCache(caching.NullCache):
             KernelCache._warned = True
             where = f"{FOLDER} cannot be written" if FOLDER else "there is no home folder"
             warnings.warn(
-                f"fastbp compiles its kernels anew in every process, because {where}; "
+                f"the kernels compile anew in every process, because {where}; "
                 "set FASTBP_CACHE_DIR to a folder that can be written",
                 NumbaWarning,
                 stacklevel=2,

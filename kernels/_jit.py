@@ -144,6 +144,8 @@ class Kernel:
         require_real(self.name, next(iter(inspect.signature(self.function).parameters)), dtype)
         for (name, value), wanted in zip(self._arguments(args), self.signature(_REALS[dtype.char]), strict=True):
             if not isinstance(wanted, types.Array):
+                if not isinstance(value, int | float | np.number):
+                    return f"{self.name}: {name} must be a number, got {value!r}"
                 continue
             if not isinstance(value, np.ndarray):
                 return f"{self.name}: {name} must be an array, got {type(value).__name__}"

@@ -14,10 +14,10 @@ Weights may be C- or Fortran-ordered.
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import require_real, rows, unflat
+from fastbp.kernels._arrays import distinct, require_real, rows, unflat
 from fastbp.kernels._jit import array, kernel, vector
 from fastbp.kernels.activation import activation_backward
-from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, RELU, SIGMOID, SLOPE, TANH
+from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, RELU, SIGMOID, SLOPE, TANH
 from fastbp.kernels.gemm import gemm
 
 # Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
@@ -223,6 +223,7 @@ def _column_sums(delta, out, alpha, beta):
 def _add_columns(name, delta, b, alpha, beta):
     """b = alpha sum_n delta[n] + beta b."""
     try:
+        distinct(name, b, delta)
         result = rows(b)
         _column_sums(_runtime.threads_for(delta.size), rows(delta), result, alpha, beta)
         unflat(result, b)
@@ -244,7 +245,7 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
     try:
         if b is not None and (b.shape != w.shape[:1] or b.dtype != w.dtype):
             raise ValueError
-        gemm(delta.T, x, w, d=w, alpha=-lr, beta=1 - 2 * lr * l2)
+        gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=-2 * lr * l2)
     except _REFUSED:
         check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
         raise

@@ -3,8 +3,9 @@
     acc   the tile of op(A) op(B), shape (MR, NR), in registers
     C     where it goes, D a second operand of the same shape, b a vector over the columns
 
-LINEAR     C = alpha acc + beta D    plain product; accumulation: D = C, beta = 1; weight decay: D = W, beta = 2 l2;
-                                     gradient descent: D = C = W, alpha = -lr, beta = 1 - 2 lr l2
+LINEAR     C = alpha acc + beta D    plain product; accumulation: D = C, beta = 1; weight decay: D = W, beta = 2 l2
+DESCENT    C = C + (alpha acc + beta C)    gradient descent, C = W, alpha = -lr, beta = -2 lr l2. The change is formed
+                                     before it is added: 1 + beta would round a small decay away.
 ACTIVATE   C = f(acc + b)            affine map and activation
 SLOPE      C = acc * f'(D)           delta of the layer below; D is the output h = f(u), f' is written with h
 
@@ -12,7 +13,7 @@ The integers below travel as arguments, so that one compiled product serves all 
 be cached by Numba. They are branched on once per tile.
 """
 
-LINEAR, ACTIVATE, SLOPE = 0, 1, 2
+LINEAR, DESCENT, ACTIVATE, SLOPE = 0, 1, 2, 3
 
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH = 0, 1, 2, 3, 4
 
@@ -20,6 +21,11 @@ IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH = 0, 1, 2, 3, 4
 def emit_linear(v, acc, addend, alpha, beta):
     """alpha acc + beta D."""
     return v.multiply_add(acc, alpha, v.multiply(addend, beta))
+
+
+def emit_descent(v, acc, c, alpha, beta):
+    """C + (alpha acc + beta C)."""
+    return v.add(c, emit_linear(v, acc, c, alpha, beta))
 
 
 def emit_activation(activation, v, u, slope):

@@ -21,8 +21,8 @@ from numba import prange
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import rows
 from fastbp.kernels._jit import array, call, index, inner, kernel, pointer_to, routine, vector
-from fastbp.kernels._pointers import constant, itemsize, load, overlap, pointer, shift, store
-from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
+from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer, shift, store
+from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
 from fastbp.kernels.functions import sigmoid, tanh
 from fastbp.kernels.microkernel import multiply_tile
 from fastbp.kernels.packing import pack_panel
@@ -90,16 +90,14 @@ def _multiply(
         last_block = last and pc + kc >= depth
         a_block = shift(work, MR * pc * row_panels)
         b_block = shift(b_panels, NR * pc * column_panels)
-        # the linear epilogue applies on the first block of k and the later ones add; the others apply on the last
-        partial = form != LINEAR and not last_block
-        block_form = LINEAR if partial else form
-        block_alpha = one if partial else alpha
-        block_beta, block_d, block_ldd = beta, d, ldd
-        if block_form == LINEAR and not first_block:
-            block_beta, block_d, block_ldd = one, c, ldc
-        elif partial:
-            block_beta = zero
-        carry = form != LINEAR and last_block and not first_block
+        # LINEAR and DESCENT apply on the first block of k and the later ones add; ACTIVATE and SLOPE apply on the last
+        is_linear = form in (LINEAR, DESCENT)
+        block_form, block_alpha, block_beta, block_d, block_ldd = form, alpha, beta, d, ldd
+        if not is_linear and not last_block:
+            block_form, block_alpha, block_beta = LINEAR, one, zero
+        if block_form != ACTIVATE and block_form != SLOPE and not first_block:
+            block_form, block_beta, block_d, block_ldd = LINEAR, one, c, ldc
+        carry = not is_linear and last_block and not first_block
         for jc in range(column_start, column_stop, NC // NR):
             for ir in range(row_start, row_stop):
                 for jr in range(jc, min(jc + NC // NR, column_stop)):
@@ -156,7 +154,7 @@ def _gemm(
     size = out.itemsize
     if b.shape[0] != K or out.shape[0] != M or out.shape[1] != N:
         raise ValueError("a must be (M, K), b (K, N) and out (M, N)")
-    if (form == SLOPE or beta != 0) and d.shape != out.shape:
+    if (form == SLOPE or (form == LINEAR and beta != 0)) and d.shape != out.shape:
         raise ValueError("d must have the shape of out")
     if form == ACTIVATE and bias.size != N:
         raise ValueError("bias must be (N,) for out (M, N)")
@@ -164,8 +162,10 @@ def _gemm(
         raise ValueError("the rows of out must be contiguous")
     if (a.strides[0] | a.strides[1] | b.strides[0] | b.strides[1] | out.strides[0] | d.strides[0]) % size != 0:
         raise ValueError("strides must be multiples of the element size")
-    if overlap(out, a) or overlap(out, b):
-        raise ValueError("out must not overlap a or b")
+    if overlap(out, a) or overlap(out, b) or (form == ACTIVATE and overlap(out, bias.reshape(1, N))):
+        raise ValueError("out must not overlap a, b or the bias")
+    if overlap(out, d) and (address(out) != address(d) or out.strides != d.strides):
+        raise ValueError("d must be out or not overlap it")
     if work.size < panel_elements(M, N, size) * slab_depth:
         raise ValueError("the workspace is too small")
     a_row, a_k = a.strides[0] // size, a.strides[1] // size
@@ -215,8 +215,10 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
     """
     if d is None:
         d = out
+    if not IDENTITY <= activation <= TANH:
+        raise ValueError(f"activation must be one of the constants from {IDENTITY} to {TANH}, got {activation}")
     if not _has_contiguous_rows(out):
-        if form == LINEAR and _has_contiguous_rows(out.T):
+        if form in (LINEAR, DESCENT) and _has_contiguous_rows(out.T):
             a, b, out, d = b.T, a.T, out.T, d.T
         else:
             result = np.array(out, order="C")

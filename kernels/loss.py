@@ -143,7 +143,7 @@ def softmax_cross_entropy(u, t, delta):
     >>> delta
     array([[ 0.5, -0.5]])
     """
-    distinct("softmax_cross_entropy", u, delta)
+    distinct("softmax_cross_entropy", delta, u, t)
     run = _softmax_cross_entropy if t.ndim == 1 else _softmax_cross_entropy_1ofk
     result = rows(delta)
     threads = _runtime.threads_for(u.size * WORK_PER_ELEMENT)
@@ -178,7 +178,7 @@ def sigmoid_cross_entropy(u, t, scale, delta):
 
 def _elementwise(run, y, t, slope, delta):
     same_shape(run.name, y=y, t=t, delta=delta)
-    distinct(run.name, y, delta)
+    distinct(run.name, delta, y, t)
     y_flat, t_flat, delta_flat = flat(y, t, delta)
     sums = _runtime.partial_sums(1 + y.size // CHUNK)
     value = run(_runtime.threads_for(y.size * WORK_PER_ELEMENT), y_flat, t_flat, delta_flat, slope, sums)

@@ -18,12 +18,14 @@ from fastbp.kernels import _cpu
 from fastbp.kernels._vector import INDEX, Vectors
 from fastbp.kernels.epilogue import (
     ACTIVATE,
+    DESCENT,
     LEAKY_RELU,
     RELU,
     SIGMOID,
     SLOPE,
     TANH,
     emit_activation,
+    emit_descent,
     emit_linear,
     emit_slope,
 )
@@ -158,6 +160,10 @@ class Tile:
         for activation in (RELU, LEAKY_RELU, SIGMOID, TANH):
             case(is_form(SLOPE, activation), lambda f=activation: sloped(f))
         case(is_form(SLOPE), lambda: acc)
+        case(
+            is_form(DESCENT),
+            lambda: self.map(lambda x, c: emit_descent(v, x, c, alpha, beta), acc, self.load(args.c, args.ldc, masks)),
+        )
         case(
             builder.fcmp_unordered("!=", args.beta, v.scalar(0.0)),
             lambda: self.map(lambda x, d: emit_linear(v, x, d, alpha, beta), acc, addend()),

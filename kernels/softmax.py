@@ -11,7 +11,7 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, distinct, rows, unflat
+from fastbp.kernels._arrays import CHUNK, distinct, rows, same_or_distinct, unflat
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
@@ -100,6 +100,7 @@ def _log_softmax_backward(dy, y, dx):
 def _run(run, *arrays):
     """Run a row kernel on C-ordered versions of ``arrays``, the last of which is the output."""
     *inputs, out = arrays
+    same_or_distinct(run.name, out, *inputs)
     result = rows(out)
     run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *map(rows, inputs), result)
     unflat(result, out)
@@ -140,7 +141,7 @@ def softmax_backward(dy, y, dx):
 
 def log_softmax_forward(x, out):
     """Logarithm of the softmax of every row, by log-sum-exp. As `softmax_forward`, but ``out`` must not be ``x``."""
-    distinct("log_softmax_forward", x, out)
+    distinct("log_softmax_forward", out, x)
     _run(_log_softmax_forward, x, out)
 
 

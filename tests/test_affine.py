@@ -355,3 +355,22 @@ def test_outputs_that_overlap_inputs_are_refused():
         kernels.affine_backward(delta, x, w, delta, None, None)
     with pytest.raises(ValueError, match="overlap"):
         kernels.affine_backward(delta, x, w, None, x, None)
+
+
+def test_a_small_decay_is_not_rounded_away():
+    """w shrinks by 2 lr l2 = 2e-8 a step, less than half an ulp of 1 in float32, while noise keeps it moving.
+
+    Rounding errs by at most half an ulp of 1 a step, at random: sqrt(steps / 12) ulp in the sum, times 6 for safety, on
+    average over many weights.
+    """
+    lr, l2, steps, n = 1e-2, 1e-6, 2000, 4096
+    rng = np.random.default_rng(0)
+    w = np.ones((1, n), np.float32)
+    total = np.zeros(n)
+    for _ in range(steps):
+        x = rng.standard_normal((1, n)).astype(np.float32)
+        kernels.affine_sgd_update(np.ones((1, 1), np.float32), x, w, None, lr, l2)
+        total += x[0]
+    decayed = 1 - (w[0].astype(np.float64) + lr * total).mean()
+    allowed = 6 * np.finfo(np.float32).eps * np.sqrt(steps / 12 / n)
+    assert abs(decayed - 2 * lr * l2 * steps) < allowed

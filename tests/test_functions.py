@@ -1,15 +1,16 @@
-"""exp, sigmoid and tanh: within 2 ulp over the whole range of both formats."""
+"""exp, sigmoid and tanh: within 2 ulp over the whole range of both formats, 4 without fused multiply-add."""
 
 import numpy as np
 import pytest
 import reference
 from numba import njit
 
-from fastbp.kernels import functions
+from fastbp.kernels import _cpu, functions
 
 NAMES = ("exp", "sigmoid", "tanh")
 EVERY = pytest.mark.parametrize("name", NAMES)
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+ULP = 2 if _cpu.FEATURES & {"fma", "neon"} else 4
 STEP = 1009  # a prime number of bit patterns from one float32 to the next that is tried
 
 exp, sigmoid, tanh = functions.exp, functions.sigmoid, functions.tanh
@@ -40,7 +41,7 @@ def wide_reference(name, x):
         return e if name == "exp" else np.where(x < 0, e, 1) / (1 + e)
 
 
-def assert_within_2_ulp(name, x, wide):
+def assert_within_ulp(name, x, wide):
     y = apply(name, x)
     expected = wide_reference(name, x.astype(wide))
     with np.errstate(over="ignore", under="ignore"):
@@ -48,20 +49,20 @@ def assert_within_2_ulp(name, x, wide):
     finite = np.isfinite(rounded)
     error = abs(y[finite] - expected[finite]) / np.spacing(abs(rounded[finite]))
     worst = np.argmax(error)
-    assert error[worst] <= 2, f"{name}({x[finite][worst]!r}) is {error[worst]} ulp off"
+    assert error[worst] <= ULP, f"{name}({x[finite][worst]!r}) is {error[worst]} ulp off"
     np.testing.assert_array_equal(y[~finite], np.inf)
 
 
 @EVERY
 def test_float32_over_all_bit_patterns(name):
     x = np.arange(0, 2**32, STEP, dtype=np.uint32).view(np.float32)
-    assert_within_2_ulp(name, x[np.isfinite(x)], np.float64)
+    assert_within_ulp(name, x[np.isfinite(x)], np.float64)
 
 
 @EVERY
 def test_float32_where_it_bends(name):
     x = np.linspace(-110, 110, 1_000_003, dtype=np.float32)
-    assert_within_2_ulp(name, x, np.float64)
+    assert_within_ulp(name, x, np.float64)
 
 
 @EVERY
@@ -76,7 +77,7 @@ def test_float64(name):
             rng.choice([-1, 1], 100_000) * 2.0 ** rng.uniform(-1074, 1000, 100_000),
         ]
     )
-    assert_within_2_ulp(name, x, np.longdouble)
+    assert_within_ulp(name, x, np.longdouble)
 
 
 @DTYPES

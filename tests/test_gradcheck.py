@@ -218,3 +218,19 @@ def test_arguments():
         fb.check_gradients(net, X, REAL, loss=fb.MeanSquaredError(), l2=-1)
     with pytest.raises(ValueError, match="must have the shape"):
         fb.check_gradients(net, X[:, :3], REAL, loss=fb.MeanSquaredError())
+
+
+def test_the_error_allowed_is_small():
+    """A gradient that is wrong by a hundred-thousandth is found, so that the allowance cannot grow unnoticed."""
+    exact = fb.SoftmaxCrossEntropy()
+
+    def slightly_wrong(u, t):
+        value, gradient = exact(u, t)
+        return value, gradient * (1 + 1e-5)
+
+    x, y = fb.datasets.load_digits()
+    net = fb.Sequential(fb.Affine(5), fb.Tanh(), fb.Affine(10), input_shape=64, seed=0)
+    for check in (fb.check_gradients, fb.check_projection):
+        check(net, x[:4], y[:4], loss=exact)
+        with pytest.raises(fb.GradientError):
+            check(net, x[:4], y[:4], loss=slightly_wrong)

@@ -1,6 +1,7 @@
 """The README's examples run, and its commands name what exists."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,15 @@ def test_the_command_line_examples_parse():
     for line in "\n".join(blocks("sh")).splitlines():
         if line.startswith("fastbp "):
             assert _parser().parse_args(line.split()[1:]).command
+
+
+def test_the_extras_that_are_named_exist():
+    root = README.parent
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for path in (README, root / "CONTRIBUTING.md", root / "benchmarks" / "compare.py", root / ".ci" / "run"):
+        for names in re.findall(r"\.\[([a-z,]+)\]", path.read_text()):
+            assert set(names.split(",")) <= set(extras), path
+
+
+def test_the_comparison_is_filled_in():
+    assert re.search(r"\| 64-100-10, 32 \| 1 \|", README.read_text())

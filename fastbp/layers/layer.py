@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._checks import Array, Real
+from fastbp._checks import Array, Real, as_real
 from fastbp.op import Op
 
 # Gives the initial value of a parameter from its letter ("w", "b") and shape.
@@ -40,7 +40,7 @@ class Parameter:
 
     @value.setter
     def value(self, new: npt.ArrayLike) -> None:
-        array = np.asarray(new)
+        array = as_real(new, self._value.dtype, self.name)
         if array.shape != self._value.shape:
             raise ValueError(f"{self.name} has the shape {self._value.shape}, got {array.shape}")
         self._value[...] = array
