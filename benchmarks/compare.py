@@ -1,6 +1,6 @@
 """Time of one training step beside other libraries: forward, backward and SGD update of a multilayer perceptron.
 
-    pip install -e ".[bench]"
+    pip install --editable ".[bench]"
     python benchmarks/compare.py                  # all networks, 1 thread and all CPUs
     python benchmarks/compare.py --networks 64-100-10 --threads 1 --libraries fastbp numpy
 
