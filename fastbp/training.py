@@ -145,7 +145,7 @@ class Sequential(Network):
         ------
         FloatingPointError
             When the loss stops being finite (names epoch and batch; parameters are those before that batch), or a
-            parameter does (names the epoch).
+            parameter or the validation loss does (names the epoch).
         ValueError, TypeError
             When shapes, dtypes or labels do not fit, there are no samples, or ``x`` is not finite (names the row).
         RuntimeError
@@ -195,6 +195,8 @@ class Sequential(Network):
                     values["cost"] = values["loss"] + l2 * self.penalty()
                 if validation_data is not None:
                     result = self.evaluate(*validation_data, loss=loss)
+                    if not np.isfinite(result.loss):
+                        raise NotFiniteError(f"epoch {epoch}: the validation loss is {result.loss}; try a lower rate")
                     values["val_loss"] = result.loss
                     if result.accuracy is not None:
                         values["val_accuracy"] = result.accuracy

@@ -329,3 +329,11 @@ def test_bar_is_taken_away_after_an_error(monkeypatch):
         network().fit(X, Y, loss=lambda u, t: (math.nan, u), optimizer=fb.SGD(0.1), progress=True)
     assert "0/2 [" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r")
+
+
+def test_a_validation_loss_that_is_not_finite_stops():
+    """The weights may still be finite when the outputs overflow already: the last update of a fit is not overlooked."""
+    x, y = fb.datasets.load_digits()
+    net = fb.Sequential(fb.Affine(8), fb.ReLU(), fb.Affine(10), input_shape=64, seed=0)
+    with pytest.raises(FloatingPointError, match="epoch 1: the validation loss is"), np.errstate(all="ignore"):
+        net.fit(x, y, loss=fb.SoftmaxCrossEntropy(), optimizer=fb.SGD(1e38), batch_size=len(x), validation_data=(x, y))
