@@ -16,7 +16,7 @@ from numba import prange
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, flat, same_or_distinct, same_shape, unflat
 from fastbp.kernels._jit import index, kernel, vector
-from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH
+from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
 
 # Time of one element in multiply-adds of the matrix product, measured: memory traffic or one exponential.
@@ -73,16 +73,15 @@ def _activation_backward(dy, y, dx, activation, slope):
                 dx[i] = dy[i]
 
 
-def _check_activation(activation, slope):
-    if not IDENTITY <= activation <= TANH:
-        raise ValueError(f"activation must be one of the constants from {IDENTITY} to {TANH}, got {activation}")
+def _check(activation, slope):
+    check_activation(activation)
     if activation == LEAKY_RELU and not slope > 0:
         raise ValueError(f"the slope of a leaky rectifier must be above 0, got {slope}")
 
 
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
-    _check_activation(activation, slope)
+    _check(activation, slope)
     same_shape("activation_forward", x=x, out=out)
     same_or_distinct("activation_forward", out, x)
     x_flat, out_flat = flat(x, out)
@@ -92,7 +91,7 @@ def activation_forward(x, out, activation, slope=0.0):
 
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
-    _check_activation(activation, slope)
+    _check(activation, slope)
     same_shape("activation_backward", dy=dy, y=y, dx=dx)
     same_or_distinct("activation_backward", dx, dy, y)
     dy_flat, y_flat, dx_flat = flat(dy, y, dx)

@@ -18,6 +18,12 @@ LINEAR, DESCENT, ACTIVATE, SLOPE = 0, 1, 2, 3
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH = 0, 1, 2, 3, 4
 
 
+def check_activation(activation):
+    """Refuse a number that names no activation."""
+    if not IDENTITY <= activation <= TANH:
+        raise ValueError(f"activation must be one of the constants from {IDENTITY} to {TANH}, got {activation}")
+
+
 def emit_linear(v, acc, addend, alpha, beta):
     """alpha acc + beta D."""
     return v.multiply_add(acc, alpha, v.multiply(addend, beta))

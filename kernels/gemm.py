@@ -22,7 +22,7 @@ from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import rows
 from fastbp.kernels._jit import array, call, index, inner, kernel, pointer_to, routine, vector
 from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer, shift, store
-from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
+from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
 from fastbp.kernels.microkernel import multiply_tile
 from fastbp.kernels.packing import pack_panel
@@ -95,7 +95,7 @@ def _multiply(
         block_form, block_alpha, block_beta, block_d, block_ldd = form, alpha, beta, d, ldd
         if not is_linear and not last_block:
             block_form, block_alpha, block_beta = LINEAR, one, zero
-        if block_form != ACTIVATE and block_form != SLOPE and not first_block:
+        if block_form in (LINEAR, DESCENT) and not first_block:
             block_form, block_beta, block_d, block_ldd = LINEAR, one, c, ldc
         carry = not is_linear and last_block and not first_block
         for jc in range(column_start, column_stop, NC // NR):
@@ -215,8 +215,7 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
     """
     if d is None:
         d = out
-    if not IDENTITY <= activation <= TANH:
-        raise ValueError(f"activation must be one of the constants from {IDENTITY} to {TANH}, got {activation}")
+    check_activation(activation)
     if not _has_contiguous_rows(out):
         if form in (LINEAR, DESCENT) and _has_contiguous_rows(out.T):
             a, b, out, d = b.T, a.T, out.T, d.T
