@@ -7,8 +7,7 @@ import copy
 import math
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import zip_longest
 from os import PathLike
 from typing import Any, Self
@@ -30,6 +29,7 @@ from fastbp._checks import (
     real_dtype,
 )
 from fastbp._plan import Plan
+from fastbp._step import LabelError, Step, Steps, check_loss
 from fastbp.layers import BY_NAME, Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
 from fastbp.layers.layer import Source
 from fastbp.optimizers import SGD, check_optimizer
@@ -38,8 +38,18 @@ from fastbp.report import Cost, LayerCost, Summary
 PREDICT_BATCH = 1024
 
 
-class NotFiniteError(FloatingPointError):
-    """Training has left the finite numbers."""
+class _Guard:
+    """Context of the one thread that trains a network."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("this network is being trained by another thread; train a copy.deepcopy of it")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Network:
@@ -111,8 +121,9 @@ class Network:
 
     def _start(self) -> None:
         """State that is not part of the network: it is neither copied nor saved."""
-        self._busy = threading.Lock()
+        self._guard = _Guard()
         self._plan: Plan | None = None
+        self._steps: Steps | None = None
         self._waiting: tuple[int, ...] | None = None  # shape of the output that backward is due for
 
     # --- what it is -----------------------------------------------------------------------------------------------
@@ -159,15 +170,6 @@ class Network:
 
     # --- forward and backward -------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("this network is being trained by another thread; train a copy.deepcopy of it")
-        try:
-            yield
-        finally:
-            self._busy.release()
-
     def _training_plan(self) -> Plan:
         if self._plan is None:
             self._plan = Plan(self.layers, keep_buffers=True)
@@ -193,7 +195,7 @@ class Network:
             When ``x`` does not hold real numbers.
         """
         samples = as_samples(x, self.input_shape, self.dtype)
-        with self._exclusive():
+        with self._guard:
             y = self._training_plan().forward(samples).copy()
             self._waiting = y.shape
         return y
@@ -228,7 +230,7 @@ class Network:
         """
         l2 = check_number(l2, "l2")
         gradient = as_real(delta, self.dtype, "delta")
-        with self._exclusive():
+        with self._guard:
             if self._waiting is None:
                 raise RuntimeError("backward needs a forward pass before it")
             if gradient.shape != self._waiting:
@@ -253,31 +255,52 @@ class Network:
         ValueError, TypeError
             When shapes, dtypes or labels do not fit.
         """
+        step = None if self._steps is None else self._steps.last
+        if step is not None and type(optimizer) is SGD and step.takes(x, y, loss, l2, True):
+            with self._guard:
+                try:
+                    return self._run(step, x, y, loss, optimizer)  # type: ignore[arg-type]
+                except LabelError:  # the checks below say which
+                    pass
         samples = as_samples(x, self.input_shape, self.dtype)
         loss, targets = self.check_targets(samples, y, loss)
         check_optimizer(optimizer)
         l2 = check_number(l2, "l2")
-        with self._exclusive():
+        with self._guard:
             return self._step(samples, targets, loss, optimizer, l2)
 
     def _step(self, x: Array, t: Array, loss: losses.Loss, optimizer: Any, l2: float) -> float:
         """`train_step` on checked arrays, within `_exclusive`."""
         plan = self._training_plan()
+        if self._steps is None:
+            self._steps = Steps(plan)
+        updates = type(optimizer) is SGD
+        x, t = np.ascontiguousarray(x), np.ascontiguousarray(t)
+        step = self._steps.step(x, t, loss, l2, updates)
+        if step is not None:
+            return self._run(step, x, t, loss, optimizer)
         self._waiting = None
         u = plan.forward(x)
         delta = plan.loss_context.output("delta", u.shape, u.dtype)
         value = loss.compute(u, t, delta)
-        if not math.isfinite(value):
-            raise NotFiniteError(f"the loss is {value}")
-        if isinstance(loss, losses.UserLoss) and not np.isfinite(delta).all():
-            raise NotFiniteError("the gradient of the loss is not finite")
+        check_loss(value, loss, delta)
+        plan.backward(delta, l2=l2, rate=optimizer.rate() if updates else None)
+        self._update(optimizer)
+        return value
+
+    def _run(self, step: Step, x: Array, t: Array, loss: losses.Loss, optimizer: Any) -> float:
+        """A recorded step, within `_exclusive`."""
+        self._waiting = None
+        value = step.run(x, t, loss, optimizer.rate() if type(optimizer) is SGD else None)
+        self._update(optimizer)
+        return value
+
+    def _update(self, optimizer: Any) -> None:
+        """What is left of the update after a backward pass: nothing if it was gradient descent."""
         if type(optimizer) is SGD:
-            plan.backward(delta, l2=l2, rate=optimizer.rate())
             optimizer.steps += 1
         else:
-            plan.backward(delta, l2=l2)
             optimizer.step(self.parameters())
-        return value
 
     def check_targets(self, x: Array, y: npt.ArrayLike, loss: Any) -> tuple[losses.Loss, Array]:
         """The loss as a `Loss`, and targets for the samples ``x`` as it takes them."""
@@ -341,7 +364,7 @@ class Network:
     # --- copies and files -----------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_busy", "_plan", "_waiting")}
+        return {key: value for key, value in vars(self).items() if key not in ("_guard", "_plan", "_steps", "_waiting")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._checks import Array, as_array, as_samples, check_count, check_finite, check_lengths, check_number
-from fastbp.model import PREDICT_BATCH, Network, NotFiniteError
+from fastbp._step import NotFiniteError
+from fastbp.model import PREDICT_BATCH, Network
 from fastbp.optimizers import check_optimizer
 from fastbp.progress import Progress
 
@@ -169,7 +170,7 @@ class Sequential(Network):
         history = History()
         x_batch = np.empty((size, *samples.shape[1:]), self.dtype)
         t_batch = np.empty((size, *targets.shape[1:]), targets.dtype)
-        with self._exclusive(), Progress(epochs, -(-len(samples) // size), show=progress) as shown:
+        with self._guard, Progress(epochs, -(-len(samples) // size), show=progress) as shown:
             for epoch in range(1, epochs + 1):
                 order = self.rng.permutation(len(samples))
                 total = 0.0

@@ -12,6 +12,14 @@ def require_real(name: str, key: str, dtype: np.dtype) -> None:
         raise TypeError(f"{name}: {key} must be float32 or float64 in native byte order, got {dtype}")
 
 
+def check_output(name: str, key: str, out: np.ndarray) -> None:
+    """Refuse an output that cannot be written."""
+    if not out.flags.writeable:
+        raise TypeError(f"{name}: {key} is an output and must be writable")
+    if not out.flags.aligned:
+        raise TypeError(f"{name}: {key} is not aligned to its dtype; copy it first")
+
+
 def same_shape(name: str, **arrays: np.ndarray) -> None:
     """Refuse arrays whose shapes differ, naming all of them."""
     for key, value in arrays.items():
@@ -59,5 +67,5 @@ def distinct(name: str, out: np.ndarray, *inputs: np.ndarray) -> None:
 
 
 def rows(x: np.ndarray) -> np.ndarray:
-    """``x`` in C order, copied if it is not."""
-    return np.ascontiguousarray(x)
+    """``x`` in C order and aligned, copied if it is not."""
+    return np.require(x, requirements=("C", "A")) if not x.flags.aligned else np.ascontiguousarray(x)

@@ -22,6 +22,8 @@ from numba.core import caching
 from numba.core.compiler import CompileResult
 from numba.core.errors import NumbaWarning
 
+from fastbp.kernels import _cpu
+
 
 def _sources_hash() -> str:
     """Hash of all kernel sources and of the versions whose change invalidates machine code."""
@@ -93,7 +95,7 @@ class KernelCache(caching.NullCache):
         return str(FOLDER) if FOLDER else None
 
     def _path(self, signature, codegen):
-        key = f"{signature} {codegen.magic_tuple()}"
+        key = f"{signature} {codegen.magic_tuple()} {_cpu.L1_BYTES} {_cpu.L2_BYTES}"
         return FOLDER / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin"
 
     def load_overload(self, sig, target_context):

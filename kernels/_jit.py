@@ -1,7 +1,7 @@
 """The one place where Numba's options are set.
 
-``inner`` compiles a function that is linked into the kernels that call it; ``routine`` compiles one that they call
-through its address, so that a long one costs its compile time once. ``kernel`` makes an entry point: a function with
+``inner`` compiles a function that is linked into the kernels that call it; ``task`` compiles one that is described by a
+record and called through its address. ``kernel`` makes an entry point: a function with
 one explicit signature per dtype, compiled at its first use with that dtype, in a serial and a parallel variant of the
 same source (``prange`` is ``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that
 C-ordered, Fortran-ordered, sliced and read-only arrays all run through one compilation, and other dtypes or ranks are
@@ -25,11 +25,13 @@ from fastbp.kernels._cache import KernelCache
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _REALS = {"f": types.float32, "d": types.float64}
+_INTEGERS = {np.dtype(np.int64).char: types.int64}
 
-_ROUTINE_OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
+_TASK_OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
 
 inner = njit(**_OPTIONS)
 index = types.int64
+_TASK = (index, index, index)
 
 
 def array(dtype, ndim, *, out=False, layout="A"):
@@ -42,53 +44,56 @@ def vector(dtype, *, out=False):
     return array(dtype, 1, out=out, layout="C")
 
 
-def pointer_to(dtype):
-    """Numba's type of a pointer argument of a routine."""
-    return types.CPointer(dtype)
-
-
 def _file_name(function):
     return f"{function.__module__.rpartition('.')[2]}.{function.__name__.strip('_')}"
 
 
-class Routine:
-    """A function of pointers and numbers that kernels call through its address.
+class NotRecordable(Exception):
+    """A kernel that is not made of tasks, or arrays that would have to be copied, while a program is recorded."""
 
-    Linked into its callers like an ``inner`` function, the tile code of the matrix product would be compiled four
-    times, which took 7.6 s in place of 3.4.
+
+class Task:
+    """A function of (record, t, threads) that does share ``t`` of ``threads`` of what the record describes.
+
+    It is compiled once per dtype and called through its address, by kernels and by programs: linked into each of its
+    callers, the tile code of the matrix product alone would be compiled four times, which took 7.6 s in place of 3.4.
+    Returns 0, or any other number to stop the program that it is part of.
     """
 
-    def __init__(self, function, signature):
+    def __init__(self, function, record):
         self.function = function
-        self.signature = signature
+        self.record = record
         self._compiled = {}
 
     def address(self, dtype):
-        """Where the machine code for ``dtype`` starts, as an integer argument for a kernel."""
-        require_real("gemm", "out", dtype)
+        """Where the machine code for ``dtype`` starts."""
         return (self._compiled.get(dtype.char) or self.compile(dtype)).address
 
     def compile(self, dtype):
-        """The routine for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
-        arguments = self.signature(_REALS[dtype.char])
-        compiled = CFunc(self.function, (arguments, types.void), locals={}, options=_ROUTINE_OPTIONS)
-        compiled._cache = KernelCache(_file_name(self.function))
+        """The task for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
+        body, at, one = inner(self.function), self.record.at, dtype.type(1)
+
+        def entry(address, t, threads):
+            return body(at(address, one), t, threads)
+
+        compiled = CFunc(entry, (_TASK, index), locals={}, options=_TASK_OPTIONS)
+        compiled._cache = KernelCache(f"{_file_name(self.function)}-{dtype.char}")
         compiled.compile()
         self._compiled[dtype.char] = compiled
         return compiled
 
 
 @intrinsic
-def call(typing_context, address, *arguments):
-    """Call the routine at ``address`` with pointers and numbers of exactly the types of its signature."""
+def call(typing_context, address, record, t, threads):
+    """Call the task at ``address``."""
 
-    def generate(context, builder, signature, values):
-        arguments = [builder.extract_value(values[1], i) for i in range(len(signature.args[1]))]
-        function = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
-        builder.call(builder.inttoptr(values[0], function.as_pointer()), arguments)
-        return context.get_dummy_value()
+    def generate(context, builder, signature, arguments):
+        address, *rest = arguments
+        integer = ir.IntType(64)
+        function = ir.FunctionType(integer, [integer] * 3)
+        return builder.call(builder.inttoptr(address, function.as_pointer()), rest)
 
-    return types.void(address, types.StarArgTuple(arguments)), generate
+    return index(index, *_TASK), generate
 
 
 class Kernel:
@@ -97,9 +102,10 @@ class Kernel:
     ``signature(real)`` gives the types of the arguments; the first one is an array of dtype ``real``.
     """
 
-    def __init__(self, function, signature):
+    def __init__(self, function, signature, types_by_char=_REALS):
         self.function = function
         self.signature = signature
+        self._types = types_by_char
         self._compiled = {}
 
     def compile(self, dtype, parallel):
@@ -108,7 +114,7 @@ class Kernel:
             _runtime.note_launch()
         dispatcher = njit(parallel=parallel, **_OPTIONS)(self.function)
         dispatcher._cache = KernelCache(_file_name(self.function) + ("-parallel" if parallel else ""))
-        dispatcher.compile(tuple(self.signature(_REALS[np.dtype(dtype).char])))
+        dispatcher.compile(tuple(self.signature(self._types[np.dtype(dtype).char])))
         dispatcher.disable_compile()
         self._compiled[np.dtype(dtype).char, parallel] = dispatcher
         return dispatcher
@@ -116,17 +122,27 @@ class Kernel:
     def _variant(self, dtype, parallel):
         return self._compiled.get((dtype.char, parallel)) or self.compile(dtype, parallel)
 
+    def serial(self, dtype):
+        """The compiled serial variant itself."""
+        return self._variant(dtype, False)
+
     def __call__(self, threads, *args):
         """Run on ``args``, over ``threads`` threads."""
+        if _runtime.recorder.program is not None:
+            raise NotRecordable
         dtype = args[0].dtype
         try:
             if threads == 1:
                 return self._variant(dtype, False)(*args)
             return _runtime.launch(self._variant(dtype, True), lambda: self._variant(dtype, False), args)
-        except (TypeError, KeyError) as error:
-            raise TypeError(self._wrong_type(args) or str(error)) from None
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}; got {self._shapes(args)}") from None
+        except (TypeError, KeyError, ValueError) as error:
+            raise self.reworded(error, args) from None
+
+    def reworded(self, error, args):
+        """The ``error`` of a call with ``args`` as one line that names the kernel and the argument."""
+        if isinstance(error, ValueError):
+            return ValueError(f"{self.name}: {error}; got {self._shapes(args)}")
+        return TypeError(self._wrong_type(args) or str(error))
 
     @property
     def name(self):
@@ -161,11 +177,11 @@ class Kernel:
         return None
 
 
-def routine(signature):
-    """Decorator: ``@routine(lambda real: (types of the arguments))``."""
-    return lambda function: Routine(function, signature)
+def task(record):
+    """Decorator: ``@task(RECORD)`` on a function of (p, t, threads), with p a `Record` of that kind."""
+    return lambda function: Task(function, record)
 
 
-def kernel(signature):
-    """Decorator: ``@kernel(lambda real: (types of the arguments))``."""
-    return lambda function: Kernel(function, signature)
+def kernel(signature, *, integers=False):
+    """Decorator: ``@kernel(lambda real: (types of the arguments))``; integers: for int64 as well."""
+    return lambda function: Kernel(function, signature, _REALS | _INTEGERS if integers else _REALS)

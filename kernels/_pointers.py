@@ -32,6 +32,16 @@ def address(typing_context, array):
 
 
 @intrinsic
+def pointer_at(typing_context, address, like):
+    """The integer ``address`` as a pointer to numbers like ``like``."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like)(address, like), generate
+
+
+@intrinsic
 def shift(typing_context, pointer, elements):
     """pointer + elements."""
 
@@ -85,17 +95,17 @@ def constant(typing_context, pointer, value):
 
 @inner
 def overlap(x, y):
-    """Whether the address ranges of two matrices meet."""
-    return x.size > 0 and y.size > 0 and _start(x) < _stop(y) and _start(y) < _stop(x)
+    """Whether the address ranges of two arrays meet."""
+    x_start, x_stop = _range(x)
+    y_start, y_stop = _range(y)
+    return x.size > 0 and y.size > 0 and x_start < y_stop and y_start < x_stop
 
 
 @inner
-def _start(x):
-    """Lowest address of a matrix."""
-    return address(x) + min(0, (x.shape[0] - 1) * x.strides[0]) + min(0, (x.shape[1] - 1) * x.strides[1])
-
-
-@inner
-def _stop(x):
-    """Address behind the highest element of a matrix."""
-    return address(x) + max(0, (x.shape[0] - 1) * x.strides[0]) + max(0, (x.shape[1] - 1) * x.strides[1]) + x.itemsize
+def _range(x):
+    """Lowest address of an array, and the address behind its highest element."""
+    start = stop = address(x)
+    for d in range(x.ndim):
+        reach = (x.shape[d] - 1) * x.strides[d]
+        start, stop = start + min(0, reach), stop + max(0, reach)
+    return start, stop + x.itemsize

@@ -10,6 +10,15 @@ import numpy as np
 # core does some 200,000 multiply-adds. OpenBLAS switches at 262,144.
 PARALLEL_WORK = 262_144
 
+
+class _Recorder(threading.local):
+    """What this Python thread records."""
+
+    program = None
+
+
+recorder = _Recorder()
+
 _local = threading.local()
 _workqueue_lock = threading.Lock()
 _state = {"team": 0, "launched": False, "forked": False}
@@ -92,6 +101,13 @@ def threads_for(work: float) -> int:
     return _state["team"] or get_num_threads()
 
 
+def team() -> int:
+    """Threads that a parallel region may use: 1 in a forked child."""
+    if _state["forked"]:
+        return 1
+    return _state["team"] or get_num_threads()
+
+
 def launch(parallel, serial, args):
     """Run ``parallel(*args)`` with the team applied to this Python thread.
 
@@ -141,11 +157,16 @@ def workspace(elements: int, dtype: np.dtype) -> np.ndarray:
     pool = _local.__dict__.setdefault("pool", {})
     array = pool.get(dtype)
     if array is None or array.size < elements:
-        padding = 64 // dtype.itemsize
-        raw = np.empty(elements + padding, dtype)
-        skip = -raw.ctypes.data % 64 // dtype.itemsize
-        array = pool[dtype] = raw[skip : skip + elements]
+        array = pool[dtype] = aligned(elements, dtype)
     return array
+
+
+def aligned(elements: int, dtype: np.dtype) -> np.ndarray:
+    """A new one-dimensional array that starts at a cache line."""
+    padding = 64 // dtype.itemsize
+    raw = np.empty(elements + padding, dtype)
+    skip = -raw.ctypes.data % 64 // dtype.itemsize
+    return raw[skip : skip + elements]
 
 
 def partial_sums(n: int) -> np.ndarray:

@@ -87,9 +87,10 @@ class Vectors:
 
     def lanes_below(self, count: ir.Value, first: int) -> ir.Value:
         """Mask of the lanes l with first + l < count."""
-        index = ir.VectorType(INDEX, self.lanes)
-        numbers = ir.Constant(index, [first + lane for lane in range(self.lanes)])
-        undefined = ir.Constant(index, ir.Undefined)
-        start = self.builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.icmp_signed("<", numbers, self.builder.shuffle_vector(start, undefined, lanes))
+        integer = ir.IntType(32)
+        lanes = ir.VectorType(integer, self.lanes)
+        numbers = ir.Constant(lanes, [first + lane for lane in range(self.lanes)])
+        undefined = ir.Constant(lanes, ir.Undefined)
+        start = self.builder.insert_element(undefined, self.builder.trunc(count, integer), ir.Constant(integer, 0))
+        counts = self.builder.shuffle_vector(start, undefined, ir.Constant(lanes, [0] * self.lanes))
+        return self.builder.icmp_signed("<", numbers, counts)

@@ -11,14 +11,19 @@ Each is one matrix product with an epilogue; dx of one layer times f'(h) of the 
 Weights may be C- or Fortran-ordered.
 """
 
-from numba import prange
+import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import distinct, require_real, rows, unflat
-from fastbp.kernels._jit import array, kernel, vector
+from fastbp.kernels._arrays import check_output, distinct, require_real, rows
+from fastbp.kernels._jit import task
+from fastbp.kernels._pointers import constant, load, pointer_at, shift, store
+from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
+from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, RELU, SIGMOID, SLOPE, TANH
 from fastbp.kernels.gemm import gemm
+from fastbp.kernels.microkernel import tile_buffer
+from fastbp.kernels.partition import share
 
 # Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
 _COLUMNS = 64
@@ -205,31 +210,53 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
         raise
 
 
-@kernel(lambda real: (array(real, 2, layout="C"), vector(real, out=True), real, real))
-def _column_sums(delta, out, alpha, beta):
-    N, O = delta.shape
-    if out.size != O:
-        raise ValueError("delta must be (N, O) and db (O,)")
-    zero = delta.dtype.type(0)
-    for block in prange((O + _COLUMNS - 1) // _COLUMNS):
-        start, stop = block * _COLUMNS, min(O, (block + 1) * _COLUMNS)
-        for j in range(start, stop):
-            out[j] = beta * out[j] if beta != zero else zero
-        for n in range(N):
-            for j in range(start, stop):
-                out[j] += alpha * delta[n, j]
+_COLUMN_SUMS = Record("delta out rows columns", "alpha beta")
 
 
-def _add_columns(name, delta, b, alpha, beta):
-    """b = alpha sum_n delta[n] + beta b."""
-    try:
-        distinct(name, b, delta)
-        result = rows(b)
-        _column_sums(_runtime.threads_for(delta.size), rows(delta), result, alpha, beta)
-        unflat(result, b)
-    except _REFUSED:
+@task(_COLUMN_SUMS)
+def _column_sums(p, t, threads):
+    """out = alpha sum_n delta[n] + beta out, for share ``t`` of the columns."""
+    delta, out = pointer_at(p.delta, p.alpha), pointer_at(p.out, p.alpha)
+    alpha, beta, columns = p.alpha, p.beta, p.columns
+    total = tile_buffer(out)  # the compiler sees that it overlaps nothing, and keeps it in registers
+    start, stop = share(columns, _COLUMNS, t, threads)
+    for block in range(start, stop, _COLUMNS):
+        width = min(_COLUMNS, stop - block)
+        for j in range(width):
+            store(total, j, constant(out, 0))
+        for n in range(p.rows):
+            row = shift(delta, n * columns + block)
+            for j in range(width):
+                store(total, j, load(total, j) + load(row, j))
+        for j in range(width):
+            old = constant(out, 0) if beta == 0 else beta * load(out, block + j)
+            store(out, block + j, old + alpha * load(total, j))
+    return 0
+
+
+def _add_columns(name, delta, b, alpha, beta, *, is_rate=False):
+    """b = alpha sum_n delta[n] + beta b; is_rate: alpha is the negative learning rate."""
+    if not isinstance(delta, np.ndarray) or delta.ndim != 2 or delta.shape[1:] != b.shape or b.dtype != delta.dtype:
         check_shapes(name, delta=delta, b=b)
-        raise
+    require_real(name, "delta", delta.dtype)
+    check_output(name, "b", b)
+    distinct(name, b, delta)
+    source, result = rows(delta), rows(b)
+    program = recorder()
+    if program and (source is not delta or result is not b):
+        raise NotRecordable
+    record, _ = submit(
+        _COLUMN_SUMS,
+        delta.dtype,
+        (address_of(source), address_of(result), *source.shape, alpha, beta),
+        (_column_sums,),
+        _runtime.threads_for(delta.size) > 1,
+        (source, result),
+    )
+    if program and is_rate:
+        program.follows_rate(record)
+    if result is not b:
+        b[...] = result
 
 
 def affine_bias_gradient(delta, db, *, accumulate=False):
@@ -245,9 +272,9 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
     try:
         if b is not None and (b.shape != w.shape[:1] or b.dtype != w.dtype):
             raise ValueError
-        gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=-2 * lr * l2)
+        gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=2 * l2)
     except _REFUSED:
         check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
         raise
     if b is not None:
-        _add_columns("affine_sgd_update", delta, b, -lr, 1.0)
+        _add_columns("affine_sgd_update", delta, b, -lr, 1.0, is_rate=True)

@@ -4,8 +4,8 @@
     C     where it goes, D a second operand of the same shape, b a vector over the columns
 
 LINEAR     C = alpha acc + beta D    plain product; accumulation: D = C, beta = 1; weight decay: D = W, beta = 2 l2
-DESCENT    C = C + (alpha acc + beta C)    gradient descent, C = W, alpha = -lr, beta = -2 lr l2. The change is formed
-                                     before it is added: 1 + beta would round a small decay away.
+DESCENT    C = C + alpha (acc + beta C)    gradient descent, C = W, alpha = -lr, beta = 2 l2. The gradient is formed
+                                     before it is added: 1 + alpha beta would round a small decay away.
 ACTIVATE   C = f(acc + b)            affine map and activation
 SLOPE      C = acc * f'(D)           delta of the layer below; D is the output h = f(u), f' is written with h
 
@@ -30,8 +30,8 @@ def emit_linear(v, acc, addend, alpha, beta):
 
 
 def emit_descent(v, acc, c, alpha, beta):
-    """C + (alpha acc + beta C)."""
-    return v.add(c, emit_linear(v, acc, c, alpha, beta))
+    """C + alpha (acc + beta C)."""
+    return v.multiply_add(alpha, v.multiply_add(beta, c, acc), c)
 
 
 def emit_activation(activation, v, u, slope):

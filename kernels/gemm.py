@@ -5,132 +5,136 @@ of ``microkernel.py``:
 
     slabs   (i0, j0, k0)   so much of A and B as is packed at once, at most SLAB_BYTES
     pc      blocks of k, KC deep
-    jc      blocks of columns, NC wide: a KC x NC block of packed B stays in L2
+    jc      blocks of columns, NC wide: a KC x NC block of B stays in L2
     ir      micro-panels of A, MR rows: one stays in L1 while
     jr      micro-panels of B, NR columns, stream past it
 
-Every slab is two parallel regions: one packs, one multiplies. The second splits the tiles of C over the threads in two
-dimensions and never splits k, so each element of C is summed in the same order for every number of threads.
+Operands that the caches hold are read where they are; others are copied into panels first, in a parallel region of its
+own. The second region splits the tiles of C over the threads in two dimensions and never splits k, so each element of C
+is summed in the same order for every number of threads, and for every memory order of A and B.
 """
 
+import threading
 from functools import lru_cache
 
 import numpy as np
-from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import rows
-from fastbp.kernels._jit import array, call, index, inner, kernel, pointer_to, routine, vector
-from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer, shift, store
-from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH, check_activation
+from fastbp.kernels._arrays import require_real
+from fastbp.kernels._jit import array, call, index, inner, kernel, task
+from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer_at, shift, store
+from fastbp.kernels._program import Call, NotRecordable, recorder, run
+from fastbp.kernels._record import Record
+from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
 from fastbp.kernels.functions import sigmoid, tanh
-from fastbp.kernels.microkernel import multiply_tile
-from fastbp.kernels.packing import pack_panel
+from fastbp.kernels.microkernel import finish_tile, multiply_tile, tile_buffer
+from fastbp.kernels.packing import pack_panels
 from fastbp.kernels.partition import (
-    SLAB_COLUMNS,
-    SLAB_ROWS,
-    panel_elements,
-    slabs,
+    SLAB,
+    UNPACKED_BYTES,
+    pays_packing,
+    round_up,
+    share,
+    slab_depth,
     threads_over_rows,
     tile_sizes,
 )
 
+# Bits of ``part``: whether k starts and ends with this part of a product, and whether all parts have k in blocks.
+FIRST, LAST, BLOCKED = 1, 2, 4
+# Bits of what `_gemm` returns: what is left to do. 0: nothing, the product is computed.
+RUN, WIDE, PACKED, ENLARGE, COPY, CUT = 8, 16, 32, 64, 128, 256
 
-@routine(lambda real: (pointer_to(real), index, index, pointer_to(real), index, index, pointer_to(real), *[index] * 6))
-def _pack(a, a_row, a_k, b, b_k, b_column, work, rows, columns, depth, kc, t, threads):
-    """Pack the share of thread ``t`` of one slab of A and B into ``work``.
-
-    Block after block of k, panel after panel; the panels of A first, those of B behind them. ``a`` and ``b`` point to
-    the first element of the slab.
-    """
-    zero = constant(work, 0)
-    MR, NR, _ = tile_sizes(itemsize(work))
-    row_panels, column_panels = (rows + MR - 1) // MR, (columns + NR - 1) // NR
-    b_panels = shift(work, row_panels * MR * depth)
-    for pc in range(0, depth, kc):
-        k = min(kc, depth - pc)
-        for p in range(t * row_panels // threads, (t + 1) * row_panels // threads):
-            source = shift(a, pc * a_k + p * MR * a_row)
-            target = shift(work, MR * (pc * row_panels + p * k))
-            pack_panel(source, a_row, a_k, min(MR, rows - p * MR), MR, k, target, zero)
-        for p in range(t * column_panels // threads, (t + 1) * column_panels // threads):
-            source = shift(b, pc * b_k + p * NR * b_column)
-            target = shift(b_panels, NR * (pc * column_panels + p * k))
-            pack_panel(source, b_column, b_k, min(NR, columns - p * NR), NR, k, target, zero)
-
-
-@routine(
-    lambda real: (
-        *(pointer_to(real), pointer_to(real), index, pointer_to(real), index, pointer_to(real)),
-        *(index, index, real, real, real),
-        *[index] * 8,
-    )
+# One slab: A (rows, depth), B (depth, columns) and C by address and strides in elements.
+PRODUCT = Record(
+    "pack multiply work work_size needed "
+    "a a_row a_k b b_k b_column c c_row d d_row bias "
+    "rows columns depth kc nc part pack_a pack_b form activation",
+    "alpha beta slope",
 )
-def _multiply(
-    work, c, ldc, d, ldd, bias, form, activation, alpha, beta, slope, rows, columns, depth, kc, first, last, t, threads
-):
-    """Multiply the packed slab in ``work`` into the share of C of thread ``t``.
+_product = PRODUCT.at
 
-    ``c``, ``d`` and ``bias`` point to the first element that belongs to the slab; first and last say whether this slab
-    holds the first and the last of k.
-    """
-    MR, NR, NC = tile_sizes(itemsize(c))
+
+@task(PRODUCT)
+def _pack(p, t, threads):
+    """Pack share ``t`` of A and B into the workspace: block after block of k, panel after panel; A first, then B."""
+    a, b, work = pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.work, p.alpha)
+    MR, NR, _, _ = tile_sizes(itemsize(work))
+    rows, columns = round_up(p.rows, MR), round_up(p.columns, NR)
+    b_panels = shift(work, rows * p.depth * p.pack_a)
+    row_start, row_stop = share(p.rows, MR, t, threads)
+    column_start, column_stop = share(p.columns, NR, t, threads)
+    for pc in range(0, p.depth, p.kc):
+        k = min(p.kc, p.depth - pc)
+        if p.pack_a:
+            source, target = shift(a, pc * p.a_k + row_start * p.a_row), shift(work, pc * rows + row_start * k)
+            pack_panels(source, p.a_row, p.a_k, row_stop - row_start, MR, k, target)
+        if p.pack_b:
+            source = shift(b, pc * p.b_k + column_start * p.b_column)
+            target = shift(b_panels, pc * columns + column_start * k)
+            pack_panels(source, p.b_column, p.b_k, column_stop - column_start, NR, k, target)
+    return 0
+
+
+@task(PRODUCT)
+def _multiply(p, t, threads):
+    """Compute share ``t`` of C."""
+    a, b, work = pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.work, p.alpha)
+    c, d, bias = pointer_at(p.c, p.alpha), pointer_at(p.d, p.alpha), pointer_at(p.bias, p.alpha)
+    a_row, a_k, b_k, c_row = p.a_row, p.a_k, p.b_k, p.c_row
+    rows, columns, depth, kc = p.rows, p.columns, p.depth, p.kc
+    pack_a, pack_b, form, activation = p.pack_a, p.pack_b, p.form, p.activation
+    MR, NR, _, _ = tile_sizes(itemsize(c))
     row_panels, column_panels = (rows + MR - 1) // MR, (columns + NR - 1) // NR
     over_rows = threads_over_rows(threads, row_panels, column_panels)
     over_columns = threads // over_rows
-    t_row, t_column = t // over_columns, t % over_columns
-    row_start, row_stop = t_row * row_panels // over_rows, (t_row + 1) * row_panels // over_rows
-    column_start, column_stop = t_column * column_panels // over_columns, (t_column + 1) * column_panels // over_columns
-    b_panels = shift(work, row_panels * MR * depth)
+    row_start, row_stop = share(rows, MR, t // over_columns, over_rows)
+    column_start, column_stop = share(columns, NR, t % over_columns, over_columns)
+    b_panels = shift(work, row_panels * MR * depth * pack_a)
+    tile = tile_buffer(c)
     zero, one = constant(c, 0), constant(c, 1)
+    is_linear = form in (LINEAR, DESCENT)
 
     for pc in range(0, max(depth, 1), kc):
         k = min(kc, depth - pc)
-        first_block = first and pc == 0
-        last_block = last and pc + kc >= depth
-        a_block = shift(work, MR * pc * row_panels)
-        b_block = shift(b_panels, NR * pc * column_panels)
+        first, last = p.part & FIRST and pc == 0, p.part & LAST and pc + kc >= depth
         # LINEAR and DESCENT apply on the first block of k and the later ones add; ACTIVATE and SLOPE apply on the last
-        is_linear = form in (LINEAR, DESCENT)
-        block_form, block_alpha, block_beta, block_d, block_ldd = form, alpha, beta, d, ldd
-        if not is_linear and not last_block:
-            block_form, block_alpha, block_beta = LINEAR, one, zero
-        if block_form in (LINEAR, DESCENT) and not first_block:
-            block_form, block_beta, block_d, block_ldd = LINEAR, one, c, ldc
-        carry = not is_linear and last_block and not first_block
-        for jc in range(column_start, column_stop, NC // NR):
-            for ir in range(row_start, row_stop):
-                for jr in range(jc, min(jc + NC // NR, column_stop)):
-                    i, j = ir * MR, jr * NR
-                    tile_rows, tile_columns = min(MR, rows - i), min(NR, columns - j)
-                    tile = shift(c, i * ldc + j)
+        block_form, alpha, beta, block_d, d_row = form, p.alpha, p.beta, d, p.d_row
+        if not is_linear and not last:
+            block_form, alpha, beta = LINEAR, one, zero
+        if block_form in (LINEAR, DESCENT) and not first:
+            block_form, alpha, beta, block_d, d_row = LINEAR, p.alpha if is_linear else one, one, c, c_row
+        carry = not is_linear and last and not first
+        for jc in range(column_start, column_stop, p.nc):
+            for i in range(row_start, row_stop, MR):
+                tile_rows = min(MR, row_stop - i)
+                a_panel, a_panel_row, a_panel_k = shift(a, i * a_row + pc * a_k), a_row, a_k
+                if pack_a:
+                    a_panel, a_panel_row, a_panel_k = shift(work, MR * pc * row_panels + i * k), 1, MR
+                for j in range(jc, min(jc + p.nc, column_stop), NR):
+                    tile_columns = min(NR, column_stop - j)
+                    b_panel, b_panel_k = shift(b, pc * b_k + j), b_k
+                    if pack_b:
+                        b_panel, b_panel_k = shift(b_panels, NR * pc * column_panels + j * k), NR
                     multiply_tile(
-                        shift(a_block, ir * MR * k),
-                        shift(b_block, jr * NR * k),
-                        k,
-                        tile,
-                        ldc,
-                        shift(block_d, i * block_ldd + j),
-                        block_ldd,
-                        shift(bias, j),
-                        tile_rows,
-                        tile_columns,
-                        block_form,
-                        activation,
-                        carry,
-                        block_alpha,
-                        block_beta,
-                        slope,
-                    )
+                        a_panel, a_panel_row, a_panel_k, b_panel, b_panel_k, k,
+                        tile_rows, tile_columns, pack_a and pack_b, tile,
+                    )  # fmt: skip
+                    c_tile = shift(c, i * c_row + j)
+                    finish_tile(
+                        tile, c_tile, c_row, shift(block_d, i * d_row + j), d_row, shift(bias, j),
+                        tile_rows, tile_columns, block_form, activation, carry, alpha, beta, p.slope,
+                    )  # fmt: skip
                     if block_form == ACTIVATE and activation >= SIGMOID:
-                        _activate_tile(tile, ldc, tile_rows, tile_columns, activation)
+                        _activate_tile(c_tile, c_row, tile_rows, tile_columns, activation)
+    return 0
 
 
 @inner
-def _activate_tile(c, ldc, rows, columns, activation):
+def _activate_tile(c, c_row, rows, columns, activation):
     """f(u) for the activations with an exponential, while the tile is still in L1."""
     for i in range(rows):
-        row = shift(c, i * ldc)
+        row = shift(c, i * c_row)
         if activation == SIGMOID:
             for j in range(columns):
                 store(row, j, sigmoid(load(row, j)))
@@ -141,63 +145,120 @@ def _activate_tile(c, ldc, rows, columns, activation):
 
 @kernel(
     lambda real: (
-        *(array(real, 2), array(real, 2), array(real, 2, out=True), array(real, 2), vector(real)),
-        *(index, index, real, real, real),
-        *(vector(real, out=True), index, index, index, index, index),
+        *(array(real, 2), array(real, 2), array(real, 2, out=True), array(real, 2), array(real, 1)),
+        *(index, index, real, real, real, index, index, index),
     )
 )
-def _gemm(
-    a, b, out, d, bias, form, activation, alpha, beta, slope, work, slab_depth, kc, threads, pack, multiply
-):  # fmt: skip
+def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record, team):
+    """Check the arrays, describe the product in ``record``, and run it if it is too small for ``team`` threads.
+
+    With a team of 0 it is only described.
+    """
     M, K = a.shape
     N = b.shape[1]
     size = out.itemsize
+    reads_d = form == SLOPE or (form == LINEAR and beta != 0)
     if b.shape[0] != K or out.shape[0] != M or out.shape[1] != N:
         raise ValueError("a must be (M, K), b (K, N) and out (M, N)")
-    if (form == SLOPE or (form == LINEAR and beta != 0)) and d.shape != out.shape:
+    if reads_d and d.shape != out.shape:
         raise ValueError("d must have the shape of out")
     if form == ACTIVATE and bias.size != N:
         raise ValueError("bias must be (N,) for out (M, N)")
-    if N > 1 and M > 0 and (out.strides[1] != size or d.strides[1] != size):
-        raise ValueError("the rows of out must be contiguous")
-    if (a.strides[0] | a.strides[1] | b.strides[0] | b.strides[1] | out.strides[0] | d.strides[0]) % size != 0:
+    if not LINEAR <= form <= SLOPE:
+        raise ValueError("form must be one of the constants of epilogue.py")
+    if not IDENTITY <= activation <= TANH:
+        raise ValueError("activation must be one of the constants of epilogue.py")
+    strides = a.strides[0] | a.strides[1] | b.strides[0] | b.strides[1] | out.strides[0] | out.strides[1]
+    if strides % size != 0 or (reads_d and (d.strides[0] | d.strides[1]) % size != 0):
         raise ValueError("strides must be multiples of the element size")
-    if overlap(out, a) or overlap(out, b) or (form == ACTIVATE and overlap(out, bias.reshape(1, N))):
+    if overlap(out, a) or overlap(out, b) or (form == ACTIVATE and overlap(out, bias)):
         raise ValueError("out must not overlap a, b or the bias")
-    if overlap(out, d) and (address(out) != address(d) or out.strides != d.strides):
+    if reads_d and overlap(out, d) and (address(out) != address(d) or out.strides != d.strides):
         raise ValueError("d must be out or not overlap it")
-    if work.size < panel_elements(M, N, size) * slab_depth:
-        raise ValueError("the workspace is too small")
-    a_row, a_k = a.strides[0] // size, a.strides[1] // size
-    b_k, b_column = b.strides[0] // size, b.strides[1] // size
-    ldc, ldd = out.strides[0] // size, d.strides[0] // size
-    for i0 in range(0, M, SLAB_ROWS):
-        rows = min(SLAB_ROWS, M - i0)
-        for j0 in range(0, N, SLAB_COLUMNS):
-            columns = min(SLAB_COLUMNS, N - j0)
-            for k0 in range(0, max(K, 1), slab_depth):
-                depth = min(slab_depth, K - k0)
-                first, last = int(k0 == 0), int(k0 + depth >= K)
-                for t in prange(threads):
-                    a_slab = shift(pointer(a), i0 * a_row + k0 * a_k)
-                    b_slab = shift(pointer(b), k0 * b_k + j0 * b_column)
-                    panels = pointer(work)
-                    call(
-                        pack, a_slab, a_row, a_k, b_slab, b_k, b_column, panels,
-                        rows, columns, depth, kc, int(t), threads,
-                    )  # fmt: skip
-                for t in prange(threads):
-                    c_slab = shift(pointer(out), i0 * ldc + j0)
-                    d_slab = shift(pointer(d), i0 * ldd + j0)
-                    bias_slab = shift(pointer(bias), j0)
-                    call(
-                        multiply, pointer(work), c_slab, ldc, d_slab, ldd, bias_slab,
-                        form, activation, alpha, beta, slope,
-                        rows, columns, depth, kc, first, last, int(t), threads,
-                    )  # fmt: skip
+    if M == 0 or N == 0:
+        return 0
+
+    p = _product(record, alpha)
+    p.form, p.activation, p.part = form, activation, part
+    p.alpha, p.beta, p.slope = alpha, beta, slope
+    p.a, p.a_row, p.a_k = address(a), a.strides[0] // size, a.strides[1] // size
+    p.b, p.b_k, p.b_column = address(b), b.strides[0] // size, b.strides[1] // size
+    p.c, p.c_row, c_column = address(out), out.strides[0] // size, out.strides[1] // size
+    p.d, p.d_row, d_column = address(d), d.strides[0] // size, d.strides[1] // size
+    p.bias = address(bias)
+    p.rows, p.columns, p.depth = M, N, K
+    if form != LINEAR and form != DESCENT:
+        if N > 1 and (c_column != 1 or (form == ACTIVATE and bias.strides[0] != size)):
+            return COPY
+    elif (N == 1 and M > 1 and p.c_row == 1) or (N > 1 and c_column != 1):
+        # C' = B' A': the rows of C must be contiguous, and a vector is better a row than a column
+        if M > 1 and p.c_row != 1:
+            return COPY
+        p.a, p.a_row, p.a_k, p.b, p.b_k, p.b_column = p.b, p.b_column, p.b_k, p.a, p.a_k, p.a_row
+        p.c_row, p.d_row, d_column = c_column, d_column, p.d_row
+        p.rows, p.columns = N, M
+    if reads_d and p.columns > 1 and d_column != 1:
+        return COPY
+
+    work = M * N * K
+    MR, NR, KC, NC = tile_sizes(size)
+    a_stride, b_stride = max(abs(p.a_row), abs(p.a_k)) * size, abs(p.b_k) * size
+    p.pack_a = int(K > 0 and p.columns > 2 * NR and pays_packing(p.rows * K * size, a_stride))
+    pays = p.rows > 2 * MR and pays_packing(p.columns * K * size, b_stride)
+    p.pack_b = int(K > 0 and (pays or (p.columns > 1 and p.b_column != 1)))
+    # the blocks of k, and so the bits of the result, depend on the shapes alone
+    is_large = max(M, N) * K * size > UNPACKED_BYTES or part & BLOCKED
+    p.kc = KC if is_large else max(1, K)
+    p.nc = NC if is_large else NR if p.rows < p.columns else p.columns
+    status = 0
+    if p.pack_a or p.pack_b:
+        status |= PACKED
+        if p.rows > SLAB or p.columns > SLAB or slab_depth(p.rows, p.columns, K, size) < K:
+            return CUT | (BLOCKED if is_large else 0)
+        p.needed = (round_up(p.rows, MR) * p.pack_a + round_up(p.columns, NR) * p.pack_b) * K
+        if p.work_size < p.needed:
+            return ENLARGE
+    if work >= _runtime.PARALLEL_WORK:
+        status |= WIDE
+    if team == 0 or (team > 1 and status & WIDE):
+        return status | RUN
+    if status & PACKED:
+        call(p.pack, record, 0, 1)
+    call(p.multiply, record, 0, 1)
+    return 0
 
 
-def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1.0, beta=0.0, slope=0.0):
+class _Product(Call):
+    """The record of a product of one dtype, and the steps that pack and multiply."""
+
+    def __init__(self, dtype):
+        super().__init__(PRODUCT, dtype, _pack, _multiply)
+        self.record["pack"], self.record["multiply"] = _pack.address(dtype), _multiply.address(dtype)
+        self.dtype = dtype
+        self.describe = _gemm.serial(dtype)
+        self.no_bias = np.empty(0, dtype)
+        self.work = None
+
+    def enlarge(self):
+        self.work = _runtime.workspace(self.record["needed"].item(), self.dtype)
+        self.record["work"], self.record["work_size"] = self.work.ctypes.data, self.work.size
+
+    def steps_for(self, status):
+        self.steps[:, 2] = status & WIDE
+        return self.steps if status & PACKED else self.steps[1:]
+
+
+class _Products(threading.local):
+    """The records that this Python thread uses again and again, by the character of the dtype."""
+
+    def __init__(self):
+        self.of = {}
+
+
+_products = _Products()
+
+
+def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1.0, beta=0.0, slope=0.0, part=3):
     """out = epilogue(a b), as described in ``epilogue.py``.
 
     Parameters
@@ -212,46 +273,76 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
         Constants of ``epilogue.py``.
     alpha, beta, slope : float
         Factors of the linear epilogue, slope of the leaky rectifier.
+    part : int
+        FIRST and LAST unless this is a part of a product that is cut along k.
     """
+    if recorder() is not None:
+        _record(a, b, out, d, bias, form, activation, alpha, beta, slope, part)
+        return
+    product = _products.of.get(out.dtype.char) or _new_product(out.dtype)
+    if bias is None:
+        bias = product.no_bias if form != ACTIVATE else _zeros(out.shape[1], out.dtype)
     if d is None:
         d = out
-    check_activation(activation)
-    if not _has_contiguous_rows(out):
-        if form in (LINEAR, DESCENT) and _has_contiguous_rows(out.T):
-            a, b, out, d = b.T, a.T, out.T, d.T
-        else:
-            result = np.array(out, order="C")
-            gemm(a, b, result, d, bias, form, activation, alpha, beta, slope)
-            out[...] = result
+    team = _runtime.team()
+    rest = (bias, form, activation, alpha, beta, slope, part, product.address, team)
+    try:
+        status = product.describe(a, b, out, d, *rest)
+        if not status:
             return
-    if not _has_contiguous_rows(d):
-        d = np.array(d, order="C")
-    M, N, K = out.shape[0], out.shape[1], a.shape[1]
-    depth, kc, elements = slabs(M, N, K, out.itemsize)
-    threads = _runtime.threads_for(M * N * K)
-    _gemm(
-        threads,
-        a,
-        b,
-        out,
-        d,
-        _zeros(N, out.dtype) if bias is None else rows(bias),
-        form,
-        activation,
-        alpha,
-        beta,
-        slope,
-        _runtime.workspace(elements, out.dtype),
-        depth,
-        kc,
-        threads,
-        _pack.address(out.dtype),
-        _multiply.address(out.dtype),
-    )
+        if status & ENLARGE:
+            product.enlarge()
+            status = product.describe(a, b, out, d, *rest)
+    except (TypeError, ValueError) as error:
+        raise _gemm.reworded(error, (a, b, out, d, *rest)) from None
+    if status & RUN:
+        run(product.steps_for(status), team)
+    elif status & COPY:
+        same, result = d is out, np.array(out, order="C")
+        gemm(a, b, result, result if same else np.array(d, order="C"), np.ascontiguousarray(bias), *rest[1:-2])
+        out[...] = result
+    elif status & CUT:
+        _cut(status & BLOCKED, a, b, out, d, *rest[:-3])
 
 
-def _has_contiguous_rows(x):
-    return x.strides[1] == x.itemsize or x.shape[1] <= 1 or x.size == 0
+def _new_product(dtype):
+    require_real("gemm", "out", dtype)
+    return _products.of.setdefault(dtype.char, _Product(dtype))
+
+
+def _record(a, b, out, d, bias, form, *rest):
+    """`gemm` as steps of the program that is being recorded."""
+    product, program = _Product(out.dtype), recorder()
+    product.record["work_size"] = 2**62  # the program gives the workspace at its end
+    if bias is None:
+        bias = _zeros(out.shape[1] if form == ACTIVATE else 0, out.dtype)
+    if d is None:
+        d = out
+    status = product.describe(a, b, out, d, bias, form, *rest, product.address, 0)
+    if status & COPY:
+        raise NotRecordable
+    if status & CUT:
+        _cut(status & BLOCKED, a, b, out, d, bias, form, *rest[:-1])
+    elif status & RUN:
+        program.add(product.steps_for(status), product.record, a, b, out, d, bias)
+        if status & PACKED:
+            program.needs_workspace(product.record)
+        if form == DESCENT:
+            program.follows_rate(product.record)
+
+
+def _cut(part, a, b, out, d, bias, *rest):
+    """`gemm` slab by slab."""
+    (M, N), K = out.shape, a.shape[1]
+    depth = slab_depth(M, N, K, out.itemsize)
+    for i in range(0, M, SLAB):
+        for j in range(0, N, SLAB):
+            rows, columns = slice(i, i + SLAB), slice(j, j + SLAB)
+            for k in range(0, K, depth):
+                deep = slice(k, k + depth)
+                ends = (FIRST if k == 0 else 0) | (LAST if k + depth >= K else 0)
+                c, b_part = out[rows, columns], bias[columns] if bias.size else bias
+                gemm(a[rows, deep], b[deep, columns], c, d[rows, columns], b_part, *rest, part | ends)
 
 
 @lru_cache(maxsize=64)
@@ -288,12 +379,19 @@ def matmul(a, b, out):
     array([[ 3.],
            [12.]])
     """
-    for name, matrix in (("a", a), ("b", b), ("out", out)):
+    try:
+        gemm(a, b, out)
+    except (ValueError, TypeError, IndexError, AttributeError):
+        _check_matrices(a=a, b=b, out=out)
+        raise
+
+
+def _check_matrices(**matrices):
+    """Say which argument of a product that failed does not fit."""
+    for name, matrix in matrices.items():
         if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
             got = f"shape {matrix.shape}" if isinstance(matrix, np.ndarray) else type(matrix).__name__
             raise TypeError(f"matmul: {name} must be a two-dimensional array, got {got}")
-    if a.shape[1] != b.shape[0] or out.shape != (a.shape[0], b.shape[1]):
-        raise ValueError(
-            f"matmul: a must be (M, K), b (K, N) and out (M, N), got a {a.shape}, b {b.shape}, out {out.shape}"
-        )
-    gemm(a, b, out)
+    a, b, out = (matrix.shape for matrix in matrices.values())
+    if a[1] != b[0] or out != (a[0], b[1]):
+        raise ValueError(f"matmul: a must be (M, K), b (K, N) and out (M, N), got a {a}, b {b}, out {out}")

@@ -9,13 +9,18 @@ Values are summed in float64, by row or by chunk and then in order, so that they
 
 import math
 
-from numba import prange, types
+import numpy as np
+from numba import carray, prange, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, distinct, flat, rows, same_shape, unflat
-from fastbp.kernels._jit import array, inner, kernel, vector
+from fastbp.kernels._arrays import CHUNK, check_output, distinct, flat, require_real, rows, same_shape, unflat
+from fastbp.kernels._jit import array, inner, kernel, task, vector
+from fastbp.kernels._pointers import pointer_at
+from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
+from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp, sigmoid
+from fastbp.kernels.partition import share
 from fastbp.kernels.softmax import exponentials, rows_per_chunk
 
 _sums = vector(types.float64, out=True)
@@ -30,25 +35,80 @@ def _in_order(parts, n):
     return total
 
 
-@kernel(lambda real: (array(real, 2, layout="C"), vector(types.int64), array(real, 2, out=True, layout="C"), _sums))
-def _softmax_cross_entropy(u, labels, delta, row_loss):
-    N, O = u.shape
-    if labels.size != N or delta.shape != u.shape or row_loss.size < N or N == 0:
-        raise ValueError("u and delta must be (N, O) and labels (N,), with N > 0")
-    for n in range(N):
-        if labels[n] < 0 or labels[n] >= O:
-            raise ValueError("every label must be from 0 to O - 1")
-    step = rows_per_chunk(O)
-    size, one = u.dtype.type(N), u.dtype.type(1)
-    for chunk in prange((N + step - 1) // step):
-        for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            m, s = exponentials(u[n], delta[n])
-            row_loss[n] = math.log(s) - (u[n, labels[n]] - m)
-            scale = one / (s * size)
-            for j in range(O):
-                delta[n, j] *= scale
-            delta[n, labels[n]] -= one / size
-    return _in_order(row_loss, N) / N
+# row_loss has one place more than there are rows: for the loss itself.
+_SOFTMAX_CROSS_ENTROPY = Record("u labels delta row_loss rows columns", "one")
+NOT_FINITE, WRONG_LABEL = 1, 2
+
+
+@task(_SOFTMAX_CROSS_ENTROPY)
+def _check_labels(p, t, threads):
+    labels = carray(pointer_at(p.labels, p.rows), p.rows)
+    for n in range(p.rows):
+        if labels[n] < 0 or labels[n] >= p.columns:
+            return WRONG_LABEL
+    return 0
+
+
+@task(_SOFTMAX_CROSS_ENTROPY)
+def _softmax_cross_entropy(p, t, threads):
+    """delta and the loss of every row, for share ``t`` of the rows."""
+    N, O = p.rows, p.columns
+    u, delta = carray(pointer_at(p.u, p.one), (N, O)), carray(pointer_at(p.delta, p.one), (N, O))
+    labels, row_loss = carray(pointer_at(p.labels, N), N), carray(pointer_at(p.row_loss, 0.0), N + 1)
+    size = p.one * N
+    start, stop = share(N, 1, t, threads)
+    for n in range(start, stop):
+        m, s = exponentials(u[n], delta[n])
+        row_loss[n] = math.log(s) - (u[n, labels[n]] - m)
+        scale = p.one / (s * size)
+        for j in range(O):
+            delta[n, j] *= scale
+        delta[n, labels[n]] -= p.one / size
+    return 0
+
+
+@task(_SOFTMAX_CROSS_ENTROPY)
+def _mean_loss(p, t, threads):
+    row_loss = carray(pointer_at(p.row_loss, 0.0), p.rows + 1)
+    row_loss[p.rows] = _in_order(row_loss, p.rows) / p.rows
+    return 0 if math.isfinite(row_loss[p.rows]) else NOT_FINITE
+
+
+def _labels_loss(u, labels, delta):
+    """`softmax_cross_entropy` with class indices."""
+    name = "softmax_cross_entropy"
+    for key, x in (("u", u), ("delta", delta)):
+        require_real(name, key, x.dtype)
+    if u.ndim != 2 or delta.shape != u.shape or len(labels) != len(u) or len(u) == 0:
+        shapes = f"u {u.shape}, t {labels.shape}, delta {delta.shape}"
+        raise ValueError(f"{name}: u and delta must be (N, O) and t (N,), with N > 0; got {shapes}")
+    if labels.dtype != np.int64 or delta.dtype != u.dtype:
+        raise TypeError(
+            f"{name}: t must be int64 and delta of the dtype of u; got {labels.dtype}, {delta.dtype}, {u.dtype}"
+        )
+    check_output(name, "delta", delta)
+    source, t, result = rows(u), rows(labels), rows(delta)
+    program = recorder()
+    sums = np.empty(len(u) + 1) if program else _runtime.partial_sums(len(u) + 1)
+    if program and (source is not u or t is not labels or result is not delta):
+        raise NotRecordable
+    addresses = [address_of(x) for x in (source, t, result, sums)]
+    _, status = submit(
+        _SOFTMAX_CROSS_ENTROPY,
+        u.dtype,
+        (*addresses, *u.shape, 1.0),
+        (_check_labels, _softmax_cross_entropy, _mean_loss),
+        (False, _runtime.threads_for(u.size * WORK_PER_ELEMENT) > 1, False),
+        (source, t, result, sums),
+    )
+    if status == WRONG_LABEL:
+        raise ValueError(f"{name}: every label must be from 0 to {u.shape[1] - 1}")
+    if program:
+        program.value = sums[len(u) :]
+        return math.nan
+    if result is not delta:
+        delta[...] = result
+    return sums[len(u)].item()
 
 
 @kernel(
@@ -144,10 +204,11 @@ def softmax_cross_entropy(u, t, delta):
     array([[ 0.5, -0.5]])
     """
     distinct("softmax_cross_entropy", delta, u, t)
-    run = _softmax_cross_entropy if t.ndim == 1 else _softmax_cross_entropy_1ofk
+    if t.ndim == 1:
+        return _labels_loss(u, t, delta)
     result = rows(delta)
     threads = _runtime.threads_for(u.size * WORK_PER_ELEMENT)
-    value = run(threads, rows(u), rows(t), result, _runtime.partial_sums(len(u)))
+    value = _softmax_cross_entropy_1ofk(threads, rows(u), rows(t), result, _runtime.partial_sums(len(u)))
     unflat(result, delta)
     return value
 

@@ -1,17 +1,22 @@
-"""The register tile of the matrix product: MR x NR sums held in vector registers while k runs.
+"""The register tile of the matrix product: up to MR x NR sums held in vector registers while k runs.
 
-    acc[i, j] = sum_k  A[k, i] B[k, j]        A: packed panel (KC, MR), B: packed panel (KC, NR)
+    acc[i, j] = sum_k  A[i, k] B[k, j]        A, B: strided, or packed panels of MR rows and NR columns
 
-One step of k loads NR elements of B as two vectors, broadcasts the MR elements of A one after the other, and does
-2 MR vector multiply-adds. The tile then passes through its epilogue and is stored, whole or, at the edges of C, under
-a mask. The idea is the register block of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
-(ACM TOMS 34, 2008), and of BLIS.
+One step of k loads up to NR elements of B as two vectors, broadcasts the MR elements of A one after the other, and does
+2 MR vector multiply-adds. The sums are then left in a small buffer in L1, from which ``finish_tile`` takes them row by
+row through the epilogue into C. The idea is the register block of Goto and van de Geijn, Anatomy of High-Performance
+Matrix Multiplication (ACM TOMS 34, 2008), and of BLIS.
+
+Edges of C do not pay for a whole tile: there are loops over all, two and one third of its rows, and over every half
+vector of its columns. Rows that a loop has too many repeat the last one that exists; columns are masked.
 """
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
@@ -30,109 +35,161 @@ from fastbp.kernels.epilogue import (
     emit_slope,
 )
 
-_ARGUMENTS = (
-    *("a", "b", "kc", "c", "ldc", "d", "ldd", "bias", "rows", "columns"),
+
+class Panel(NamedTuple):
+    """The operands of a tile."""
+
+    a_rows: list  # where the rows of A start
+    a_k: ir.Value  # from one k to the next in A
+    b: ir.Value  # where B starts
+    b_k: ir.Value
+    mask: ir.Value | None  # of the last vector of columns; None when all of it exists
+
+
+def _emit_sums(builder, vectors, panel, depth):
+    """acc[i][j] = sum over k < depth of the broadcast A[i, k] times the j-th vector of B[k]."""
+    rows = range(len(panel.a_rows))
+    first, last = vectors[0], vectors[-1]
+    entry = builder.basic_block
+    head, body, done = (builder.append_basic_block(name) for name in ("k", "k.body", "k.done"))
+    builder.branch(head)
+
+    builder.position_at_end(head)
+    # one pointer per row: LLVM would rebuild addresses from a common index, at three quarters of the speed
+    k, b = builder.phi(INDEX), builder.phi(panel.b.type)
+    a = [builder.phi(row.type) for row in panel.a_rows]
+    acc = [[builder.phi(v.vector) for v in vectors] for _ in rows]
+    builder.cbranch(builder.icmp_signed("<", k, depth), body, done)
+
+    builder.position_at_end(body)
+    b_k = [v.load(first.offset(b, j * first.lanes), panel.mask if v is last else None) for j, v in enumerate(vectors)]
+    for i in rows:
+        a_ik = first.load_scalar(a[i])
+        for v, b_kj, sum_ij in zip(vectors, b_k, acc[i], strict=True):
+            sum_ij.add_incoming(v.zero, entry)
+            sum_ij.add_incoming(v.multiply_add(v.splat(a_ik), b_kj, sum_ij), body)
+        a[i].add_incoming(panel.a_rows[i], entry)
+        a[i].add_incoming(first.offset(a[i], panel.a_k), body)
+    b.add_incoming(panel.b, entry)
+    b.add_incoming(first.offset(b, panel.b_k), body)
+    k.add_incoming(INDEX(0), entry)
+    k.add_incoming(builder.add(k, INDEX(1)), body)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return acc
+
+
+def row_classes(mr):
+    """Heights of the loops of a tile."""
+    return (mr // 3, 2 * mr // 3, mr)
+
+
+@intrinsic
+def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, packed, tile):
+    """tile[i, j] = sum_k A[i, k] B[k, j] for i < rows <= MR, j < columns <= NR; tile: (MR, NR), contiguous.
+
+    a, b: pointers; a_row, a_k: strides of A, b_k: stride of B from one k to the next, its columns are contiguous;
+    packed: both are panels, a_row = 1, a_k = MR, b_k = NR.
+    """
+    real, index = a.dtype, types.int64
+    sizes = _cpu.blocks(real.bitwidth // 8)
+
+    def generate(context, builder, signature, arguments):
+        a, a_row, a_k, b, b_k, depth, rows, columns, packed, tile = arguments
+        v, again, half = (Vectors(builder, real, lanes) for lanes in (sizes.lanes, sizes.lanes, sizes.lanes // 2))
+        end = builder.append_basic_block("tile.done")
+
+        def sums(vectors, panel):
+            for i, row in enumerate(_emit_sums(builder, vectors, panel, depth)):
+                for j, (part, x) in enumerate(zip(vectors, row, strict=True)):
+                    part.store(x, v.offset(tile, i * sizes.nr + j * v.lanes))
+            builder.branch(end)
+
+        is_whole = builder.and_(
+            builder.icmp_signed("==", rows, INDEX(sizes.mr)), builder.icmp_signed("==", columns, INDEX(sizes.nr))
+        )
+        with builder.if_then(builder.and_(packed, is_whole)):
+            a_rows = [v.offset(a, i) for i in range(sizes.mr)]
+            sums([v, again], Panel(a_rows, INDEX(sizes.mr), b, INDEX(sizes.nr), None))
+
+        starts, last = [a], builder.sub(rows, INDEX(1))
+        for i in range(1, sizes.mr):
+            inside = builder.icmp_signed("<", INDEX(i), last)
+            starts.append(v.offset(a, builder.mul(builder.select(inside, INDEX(i), last), a_row)))
+
+        def strided(height, vectors, is_masked):
+            mask = vectors[-1].lanes_below(columns, (len(vectors) - 1) * v.lanes) if is_masked else None
+            sums(vectors, Panel(starts[:height], a_k, b, b_k, mask))
+
+        def by_width(height):
+            with builder.if_then(builder.icmp_signed("==", columns, INDEX(sizes.nr))):
+                strided(height, [v, again], False)
+            for vectors in ([half], [v], [v, half]):
+                width = sum(part.lanes for part in vectors)
+                with builder.if_then(builder.icmp_signed("<=", columns, INDEX(width))):
+                    strided(height, vectors, True)
+            strided(height, [v, again], True)
+
+        *lower, highest = row_classes(sizes.mr)
+        for height in lower:
+            with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
+                by_width(height)
+        by_width(highest)
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    p = types.CPointer(real)
+    return types.void(p, index, index, p, index, index, index, index, types.boolean, p), generate
+
+
+_FINISH = (
+    *("tile", "c", "c_row", "d", "d_row", "bias", "rows", "columns"),
     *("form", "activation", "carry", "alpha", "beta", "slope"),
 )
 
 
-class Tile:
-    """Emits the code of one register tile."""
+@intrinsic
+def finish_tile(
+    typing_context, tile, c, c_row, d, d_row, bias, rows, columns, form, activation, carry, alpha, beta, slope
+):
+    """Take a tile through the epilogue into C.
 
-    def __init__(self, builder, real):
-        sizes = _cpu.blocks(real.bitwidth // 8)
-        self.builder = builder
-        self.v = Vectors(builder, real, sizes.lanes)
-        self.rows = sizes.mr
-        self.columns = sizes.nr // sizes.lanes
-        self.mr, self.nr = sizes.mr, sizes.nr
+    c, d, bias: pointers; c_row, d_row: elements from one row of C and D to the next; rows, columns: how much of the
+    tile exists; carry: C holds the sum over the earlier blocks of k (for ACTIVATE and SLOPE).
+    """
+    real, index = tile.dtype, types.int64
+    sizes = _cpu.blocks(real.bitwidth // 8)
 
-    def sums(self, a, b, kc):
-        """acc[i][j] = sum over k < kc of the broadcast A[k, i] times the j-th vector of B[k]."""
-        v, builder = self.v, self.builder
-        entry = builder.basic_block
-        loop, done = builder.append_basic_block("k"), builder.append_basic_block("k.done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        k = builder.phi(INDEX)
-        acc = [[builder.phi(v.vector) for _ in range(self.columns)] for _ in range(self.rows)]
-        k.add_incoming(INDEX(0), entry)
-        for i in range(self.rows):
-            for j in range(self.columns):
-                acc[i][j].add_incoming(v.zero, entry)
-        more = builder.icmp_signed("<", k, kc)
-        body = builder.append_basic_block("k.body")
-        builder.cbranch(more, body, done)
-
-        builder.position_at_end(body)
-        a_k = v.offset(a, builder.mul(k, INDEX(self.mr)))
-        b_k = v.offset(b, builder.mul(k, INDEX(self.nr)))
-        row = [v.load(v.offset(b_k, j * v.lanes)) for j in range(self.columns)]
-        for i in range(self.rows):
-            a_ki = v.splat(v.load_scalar(v.offset(a_k, i)))
-            for j in range(self.columns):
-                acc[i][j].add_incoming(v.multiply_add(a_ki, row[j], acc[i][j]), body)
-        k.add_incoming(builder.add(k, INDEX(1)), body)
-        builder.branch(loop)
-        builder.position_at_end(done)
-        return acc
-
-    def masks(self, rows, columns):
-        """Which elements of an edge tile exist."""
-        v, builder = self.v, self.builder
-        inside = [v.lanes_below(columns, j * v.lanes) for j in range(self.columns)]
-        nothing = ir.Constant(v.mask, [False] * v.lanes)
-        return [
-            [builder.select(builder.icmp_signed("<", INDEX(i), rows), mask, nothing) for mask in inside]
-            for i in range(self.rows)
-        ]
-
-    def each(self, pointer, stride, masks):
-        """(i, j, address, mask) of every vector of a tile in memory."""
-        v = self.v
-        for i in range(self.rows):
-            row = v.offset(pointer, self.builder.mul(INDEX(i), stride))
-            for j in range(self.columns):
-                yield i, j, v.offset(row, j * v.lanes), masks[i][j] if masks else None
-
-    def load(self, pointer, stride, masks):
-        tile = [[None] * self.columns for _ in range(self.rows)]
-        for i, j, address, mask in self.each(pointer, stride, masks):
-            tile[i][j] = self.v.load(address, mask)
-        return tile
-
-    def store(self, tile, pointer, stride, masks):
-        for i, j, address, mask in self.each(pointer, stride, masks):
-            self.v.store(tile[i][j], address, mask)
-
-    def map(self, function, *tiles):
-        """``function`` of the vectors at each place of the tiles."""
-        return [[function(*(tile[i][j] for tile in tiles)) for j in range(self.columns)] for i in range(self.rows)]
-
-    def carried(self, acc, c, ldc, carry, masks):
-        """acc + C if this is not the first block of k, else acc."""
-        builder, v = self.builder, self.v
-        before = builder.basic_block
-        with builder.if_then(carry):
-            total = self.map(v.add, acc, self.load(c, ldc, masks))
-            inside = builder.basic_block
-        merged = self.map(lambda _: builder.phi(v.vector), acc)
-        for i in range(self.rows):
-            for j in range(self.columns):
-                merged[i][j].add_incoming(acc[i][j], before)
-                merged[i][j].add_incoming(total[i][j], inside)
-        return merged
-
-    def finish(self, acc, args, masks):
-        """Run the epilogue that the integers in ``args`` name, and store."""
-        builder, v = self.builder, self.v
+    def generate(context, builder, signature, arguments):
+        args = SimpleNamespace(**dict(zip(_FINISH, arguments, strict=True)))
+        v = Vectors(builder, real, sizes.lanes)
         alpha, beta, slope = v.splat(args.alpha), v.splat(args.beta), v.splat(args.slope)
         end = builder.append_basic_block("finish.done")
 
-        def case(condition, produce):
+        places = [(0, v.lanes_below(args.columns, 0)), (v.lanes, v.lanes_below(args.columns, v.lanes))]
+
+        def each(function):
+            """C = ``function(acc, place)`` for every vector of a tile; place: c, d, the bias and the mask."""
+            with cgutils.for_range(builder, args.rows) as loop:
+                c = v.offset(args.c, builder.mul(loop.index, args.c_row))
+                d = v.offset(args.d, builder.mul(loop.index, args.d_row))
+                tile = v.offset(args.tile, builder.mul(loop.index, INDEX(sizes.nr)))
+                for j, mask in places:
+                    place = SimpleNamespace(c=v.offset(c, j), d=v.offset(d, j), bias=v.offset(args.bias, j), mask=None)
+                    acc = v.load(v.offset(tile, j))
+                    with builder.if_then(builder.icmp_signed("<", INDEX(j), args.columns)):
+                        is_whole = builder.icmp_signed("<=", INDEX(j + v.lanes), args.columns)
+                        with builder.if_else(is_whole) as (whole, edge):
+                            with whole:
+                                v.store(function(acc, place), place.c)
+                            with edge:
+                                place.mask = mask
+                                v.store(function(acc, place), place.c, mask)
+            builder.branch(end)
+
+        def case(condition, function):
             with builder.if_then(condition):
-                self.store(produce(), args.c, args.ldc, masks)
-                builder.branch(end)
+                each(function)
 
         def is_form(form, activation=None):
             test = builder.icmp_signed("==", args.form, INDEX(form))
@@ -140,68 +197,50 @@ class Tile:
                 return test
             return builder.and_(test, builder.icmp_signed("==", args.activation, INDEX(activation)))
 
-        def addend():
-            return self.load(args.d, args.ldd, masks)
+        def total(acc, place):
+            """acc + C if this is not the first block of k, else acc."""
+            return builder.select(args.carry, v.add(acc, v.load(place.c, place.mask)), acc)
 
         def activate(activation):
-            bias = [
-                v.load(v.offset(args.bias, j * v.lanes), masks[0][j] if masks else None) for j in range(self.columns)
-            ]
-            u = self.map(v.add, acc, [bias] * self.rows)
-            return self.map(lambda x: emit_activation(activation, v, x, slope), u)
+            return lambda acc, at: emit_activation(
+                activation, v, v.add(total(acc, at), v.load(at.bias, at.mask)), slope
+            )
 
         def sloped(activation):
-            return self.map(lambda x, h: emit_slope(activation, v, x, h, slope), acc, addend())
+            return lambda acc, at: emit_slope(activation, v, total(acc, at), v.load(at.d, at.mask), slope)
 
         for activation in (RELU, LEAKY_RELU):
-            case(is_form(ACTIVATE, activation), lambda f=activation: activate(f))
+            case(is_form(ACTIVATE, activation), activate(activation))
         # identity; sigmoid and tanh store u here and gemm.py turns it into f(u) while the tile is in L1
-        case(is_form(ACTIVATE), lambda: activate(None))
+        case(is_form(ACTIVATE), activate(None))
         for activation in (RELU, LEAKY_RELU, SIGMOID, TANH):
-            case(is_form(SLOPE, activation), lambda f=activation: sloped(f))
-        case(is_form(SLOPE), lambda: acc)
-        case(
-            is_form(DESCENT),
-            lambda: self.map(lambda x, c: emit_descent(v, x, c, alpha, beta), acc, self.load(args.c, args.ldc, masks)),
-        )
+            case(is_form(SLOPE, activation), sloped(activation))
+        case(is_form(SLOPE), total)
+        case(is_form(DESCENT), lambda acc, at: emit_descent(v, acc, v.load(at.c, at.mask), alpha, beta))
         case(
             builder.fcmp_unordered("!=", args.beta, v.scalar(0.0)),
-            lambda: self.map(lambda x, d: emit_linear(v, x, d, alpha, beta), acc, addend()),
+            lambda acc, at: emit_linear(v, acc, v.load(at.d, at.mask), alpha, beta),
         )
-        self.store(self.map(lambda x: v.multiply(x, alpha), acc), args.c, args.ldc, masks)
-        builder.branch(end)
+        each(lambda acc, at: v.multiply(acc, alpha))
         builder.position_at_end(end)
-
-
-@intrinsic
-def multiply_tile(
-    typing_context, a, b, kc, c, ldc, d, ldd, bias, rows, columns, form, activation, carry, alpha, beta, slope
-):
-    """Multiply two packed panels, apply the epilogue and store one tile of C.
-
-    a, b, c, d, bias: pointers; ldc, ldd: elements from one row of C and D to the next; rows, columns: how much of the
-    tile exists; carry: C holds the sum over the earlier blocks of k (for ACTIVATE and SLOPE).
-    """
-    real, index = a.dtype, types.int64
-
-    def generate(context, builder, signature, arguments):
-        args = SimpleNamespace(**dict(zip(_ARGUMENTS, arguments, strict=True)))
-        tile = Tile(builder, real)
-        acc = tile.sums(args.a, args.b, args.kc)
-        whole = builder.and_(
-            builder.icmp_signed("==", args.rows, INDEX(tile.mr)),
-            builder.icmp_signed("==", args.columns, INDEX(tile.nr)),
-        )
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                tile.finish(tile.carried(acc, args.c, args.ldc, args.carry, None), args, None)
-            with otherwise:
-                masks = tile.masks(args.rows, args.columns)
-                tile.finish(tile.carried(acc, args.c, args.ldc, args.carry, masks), args, masks)
         return context.get_dummy_value()
 
     p = types.CPointer(real)
-    signature = types.void(
-        p, p, index, p, index, p, index, p, index, index, index, index, types.boolean, real, real, real
-    )
+    signature = types.void(p, p, index, p, index, p, index, index, index, index, types.boolean, real, real, real)
     return signature, generate
+
+
+@intrinsic
+def tile_buffer(typing_context, like):
+    """Room for one tile on the stack, for elements of the type that ``like`` points to."""
+    real = like.dtype
+    sizes = _cpu.blocks(real.bitwidth // 8)
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(builder, real, sizes.lanes)
+        with builder.goto_entry_block():
+            buffer = builder.alloca(ir.ArrayType(v.scalar, sizes.mr * sizes.nr))
+        buffer.align = 64
+        return builder.bitcast(buffer, v.scalar.as_pointer())
+
+    return types.CPointer(real)(like), generate

@@ -25,6 +25,7 @@ LEVELS = [
     ["fastbp.op", "fastbp.functional", "fastbp.initializers", "fastbp.metrics", "fastbp.datasets"],
     ["fastbp.layers", "fastbp.losses"],
     ["fastbp.optimizers", "fastbp.serialization", "fastbp._plan"],
+    ["fastbp._step"],
     ["fastbp.model"],
     ["fastbp.training", "fastbp.gradcheck"],
     ["fastbp"],

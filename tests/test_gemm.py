@@ -16,14 +16,12 @@ from fastbp.kernels import _cpu, _runtime
 from fastbp.kernels.activation import activation_backward, activation_forward
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LEAKY_RELU, RELU, SIGMOID, SLOPE, TANH
 from fastbp.kernels.gemm import gemm
-from fastbp.kernels.partition import SLAB_COLUMNS, SLAB_ROWS, slabs
+from fastbp.kernels.partition import SLAB, slab_depth
 
 ACTIVATIONS = (IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH)
 DTYPES = pytest.mark.parametrize("dtype", strategies.DTYPES)
 # more than one slab of rows, of columns, and of k
-SLABS = pytest.mark.parametrize(
-    ("M", "N", "K"), [(SLAB_ROWS + 3, 5, 1500), (7, SLAB_COLUMNS + 3, 1500), (SLAB_ROWS + 1, SLAB_COLUMNS + 1, 3)]
-)
+SLABS = pytest.mark.parametrize(("M", "N", "K"), [(SLAB + 3, 5, 1500), (7, SLAB + 3, 1500), (SLAB + 1, SLAB + 1, 3)])
 
 
 def operands(M, N, K, dtype, seed=0):
@@ -78,7 +76,7 @@ def test_slabs(dtype, M, N, K):
 
 @DTYPES
 def test_epilogues_over_slabs_of_columns(dtype):
-    M, N, K = 7, SLAB_COLUMNS + 70, 20
+    M, N, K = 7, SLAB + 70, 20
     a, b = operands(M, N, K, dtype)
     bias, d = strategies.normal(2, (N,), dtype), strategies.normal(3, (M, N), dtype)
     product, magnitude = reference.matmul(a, b)
@@ -95,7 +93,7 @@ def test_epilogues_over_slabs_of_columns(dtype):
 @DTYPES
 def test_slabs_of_k(dtype):
     M, N = 5, 9
-    K = 2 * slabs(M, N, 10**9, np.dtype(dtype).itemsize)[0] + 3
+    K = 2 * slab_depth(M, N, 10**9, np.dtype(dtype).itemsize) + 3
     a, b = operands(M, N, K, dtype)
     check_product(a, b, strategies.blank((M, N), dtype))
 

@@ -1,0 +1,125 @@
+"""A training step as a recorded program: forward, loss, backward and update in one call of compiled code.
+
+The first step on a batch of a new size runs the layers' own forward and backward once, under recording: the kernels
+that they call are written down with all their arrays, checked, and not run. From then on a step only puts the addresses
+of the batch in place and runs the program.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastbp._checks import Array
+from fastbp._plan import Plan
+from fastbp.kernels._program import NotRecordable, recording
+from fastbp.kernels.loss import WRONG_LABEL
+from fastbp.layers import BY_NAME
+from fastbp.losses import Loss, SoftmaxCrossEntropy, UserLoss
+
+# Shapes of batches for which a plan keeps its steps: whole batches, the last of an epoch, and a few more.
+_KEPT = 8
+
+
+class NotFiniteError(FloatingPointError):
+    """Training has left the finite numbers."""
+
+
+class LabelError(ValueError):
+    """A label is out of range; nothing has changed."""
+
+
+def check_loss(value: float, loss: Loss, delta: Array) -> None:
+    """Refuse to go on from a loss, or the gradient of a user's loss, that is not finite."""
+    if not math.isfinite(value):
+        raise NotFiniteError(f"the loss is {value}")
+    if isinstance(loss, UserLoss) and not np.isfinite(delta).all():
+        raise NotFiniteError("the gradient of the loss is not finite")
+
+
+class Step:
+    """One training step for batches of one shape.
+
+    With class indices and the softmax cross-entropy it is a single program; any other loss is computed between two.
+    With ``updates`` the step ends in gradient descent, else in the gradients.
+    """
+
+    def __init__(self, plan: Plan, x: Array, t: Array, loss: Loss, l2: float, updates: bool) -> None:
+        self._key = (x.shape, t.shape, t.dtype, type(loss), l2, updates)
+        self.is_whole = type(loss) is SoftmaxCrossEntropy and t.ndim == 1
+        self._rate = 1.0
+        with recording() as program:
+            self._u = plan.forward(x)
+            self._delta = plan.loss_context.output("delta", self._u.shape, self._u.dtype)
+            if self.is_whole:
+                loss.compute(self._u, t, self._delta)
+                plan.backward(self._delta, l2=l2, rate=self._rate if updates else None)
+        program.close(x=x, t=t)
+        self._programs = [program]
+        if not self.is_whole:
+            with recording() as program:
+                plan.backward(self._delta, l2=l2, rate=self._rate if updates else None)
+            program.close(x=x, t=t)
+            self._programs.append(program)
+
+    def is_for(self, x: Array, t: Array, loss: Loss, l2: float, updates: bool) -> bool:
+        """Whether this is the step for checked arrays ``x`` and ``t``."""
+        return self._key == (x.shape, t.shape, t.dtype, type(loss), l2, updates)
+
+    def takes(self, x: Any, t: Any, loss: Any, l2: Any, updates: bool) -> bool:
+        """Whether ``x`` and ``t``, not checked by anyone, can go into the program as they are."""
+        return (
+            self.is_whole  # the program checks the labels
+            and type(x) is type(t) is np.ndarray
+            and x.dtype is self._u.dtype
+            and self.is_for(x, t, loss, l2, updates)
+            and x.flags.c_contiguous
+            and t.flags.c_contiguous
+            and x.flags.aligned
+            and t.flags.aligned
+        )
+
+    def run(self, x: Array, t: Array, loss: Loss, rate: float | None) -> float:
+        """The loss of the batch, before parameters or gradients are written; they are not if it is not finite."""
+        first, last = self._programs[0], self._programs[-1]
+        if rate is not None and rate != self._rate:
+            last.set_rate(rate)
+            self._rate = rate
+        status = first.run(x, t)
+        if self.is_whole:
+            if status == WRONG_LABEL:
+                raise LabelError
+            value: float = first.value.item()
+        else:
+            value = loss.compute(self._u, t, self._delta)
+        check_loss(value, loss, self._delta)
+        if last is not first:
+            last.run(x, t)
+        return value
+
+
+class Steps:
+    """The recorded steps of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._steps: list[Step] = []
+        # a layer of the user's may compute without kernels, which a program would not see
+        self._recordable = all(BY_NAME.get(type(layer).__name__) is type(layer) for layer in plan.layers)
+        self.last: Step | None = None
+
+    def step(self, x: Array, t: Array, loss: Loss, l2: float, updates: bool) -> Step | None:
+        """The step for checked, C-ordered arrays; None where the layers or the loss cannot be recorded."""
+        for step in self._steps:
+            if step.is_for(x, t, loss, l2, updates):
+                self.last = step
+                return step
+        if not self._recordable:
+            return None
+        try:
+            self.last = Step(self._plan, x, t, loss, l2, updates)
+        except NotRecordable:
+            self._recordable = False
+            return None
+        self._steps = [*self._steps[-_KEPT + 1 :], self.last]
+        return self.last

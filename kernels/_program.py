@@ -1,0 +1,158 @@
+"""Programs: tasks with their records, run one after the other in a single compiled call.
+
+A call of a compiled function costs about half a microsecond in Python, and its checks and views several more, which is
+as long as the products of a small network take. Under `recording`, kernels append their tasks to a program in place of
+running them; after that a whole training step is one call.
+"""
+
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+from numba import prange, types
+
+from fastbp.kernels import _runtime
+from fastbp.kernels._jit import NotRecordable as NotRecordable
+from fastbp.kernels._jit import array, call, index, kernel, vector
+from fastbp.kernels._pointers import address, pointer_at, store
+
+
+class Call:
+    """A record and the steps that run it: address of the task, address of the record, whether it is worth threads."""
+
+    def __init__(self, layout, dtype, *tasks):
+        self.record = layout.new(dtype)
+        self.address = self.record.ctypes.data
+        self.steps = np.array([[task.address(dtype), self.address, 0] for task in tasks])
+
+
+@kernel(lambda integer: (array(integer, 2, layout="C"), array(integer, 2, layout="C"), *[index] * 3), integers=True)
+def _run(steps, slots, x, t, threads):
+    """Run the rows of ``steps``, after writing x (or t) to the addresses in the rows (address, 0 or 1) of ``slots``."""
+    for i in range(slots.shape[0]):
+        store(pointer_at(slots[i, 0], 0), 0, t if slots[i, 1] else x)
+    for i in range(steps.shape[0]):
+        task, record, wide = steps[i, 0], steps[i, 1], steps[i, 2]
+        if wide and threads > 1:
+            for share in prange(threads):
+                call(task, record, types.int64(share), threads)
+        else:
+            status = call(task, record, 0, 1)
+            if status:
+                return status
+    return 0
+
+
+_NO_SLOTS = np.empty((0, 2), np.int64)
+
+
+def run(steps, threads, slots=_NO_SLOTS, x=0, t=0):
+    """Run the rows of ``steps``; the status of the serial task that stopped them, or 0."""
+    return _run(threads, steps, slots, x, t, threads)
+
+
+@kernel(lambda number: (vector(number),), integers=True)
+def _address(x):
+    return address(x)
+
+
+def address_of(x):
+    """Address of a C-ordered array; several times faster than ``x.ctypes.data``."""
+    return _address.serial(x.dtype)(x.reshape(-1))
+
+
+class Program:
+    """Steps, and all that they point to."""
+
+    def __init__(self):
+        self._calls, self._kept = [], []
+        self._workspaces, self._rates = [], []
+        self.value = None  # where a loss leaves its value
+
+    def add(self, steps, record, *kept):
+        """Append the rows ``steps``, which run ``record``; ``kept`` are the arrays that it points to."""
+        self._calls.append((steps, record))
+        self._kept += kept
+
+    def needs_workspace(self, record):
+        """Have ``record["work"]`` point to as many elements as ``record["needed"]`` says."""
+        self._workspaces.append(record)
+
+    def follows_rate(self, record):
+        """``record["alpha"]`` is the negative learning rate."""
+        self._rates.append(record)
+
+    def close(self, x, t):
+        """End of recording; ``x`` and ``t`` are the arrays in whose place `run` will be given others of their kind."""
+        if self._workspaces:
+            needed = max(record["needed"].item() for record in self._workspaces)
+            work = _runtime.aligned(needed, self._workspaces[0]["alpha"].dtype)
+            self._kept.append(work)
+            for record in self._workspaces:
+                record["work"], record["work_size"] = work.ctypes.data, work.size
+        addresses = [x.ctypes.data, t.ctypes.data]
+        self._slots = np.array(
+            [
+                (record.ctypes.data + record.dtype.fields[name][1], addresses.index(record[name]))
+                for _, record in self._calls
+                for name in record.dtype.names
+                if record.dtype[name].kind == "i" and record[name] in addresses
+            ]
+        ).reshape(-1, 2)
+        self._kept = [array for array in self._kept if array.ctypes.data not in addresses]
+        steps = [steps for steps, _ in self._calls]
+        self._steps = np.concatenate(steps) if steps else _NO_SLOTS
+
+    def set_rate(self, rate):
+        """Use the learning rate ``rate`` from now on."""
+        for record in self._rates:
+            record["alpha"] = -rate
+
+    def run(self, x, t):
+        """Run all steps on the C-ordered arrays ``x`` and ``t``; 0, or the status of the task that stopped them."""
+        return run(self._steps, _runtime.team(), self._slots, address_of(x), address_of(t))
+
+
+def recorder():
+    """The program that this Python thread records, or None."""
+    return _runtime.recorder.program
+
+
+class _Calls(threading.local):
+    """The records that this Python thread uses again and again."""
+
+    def __init__(self):
+        self.of = {}
+
+
+_calls = _Calls()
+
+
+def submit(layout, dtype, values, tasks, wide, kept):
+    """Run ``tasks`` one after the other on the record of ``values``, or record them.
+
+    ``wide``: for each task, whether it is worth the threads; ``kept``: the arrays that the values point to. Returns the
+    record, and the status of the task that stopped the others, or 0.
+    """
+    program = recorder()
+    call = _calls.of.get((layout, dtype.char)) if program is None else None
+    if call is None:
+        call = Call(layout, dtype, *tasks)
+        if program is None:
+            _calls.of[layout, dtype.char] = call
+    call.record[0] = values
+    call.steps[:, 2] = wide
+    if program is None:
+        return call.record, run(call.steps, _runtime.team())
+    program.add(call.steps, call.record, *kept)
+    return call.record, 0
+
+
+@contextmanager
+def recording():
+    """Kernels called inside are recorded in the program that it gives, and do not run."""
+    _runtime.recorder.program = program = Program()
+    try:
+        yield program
+    finally:
+        _runtime.recorder.program = None
