@@ -26,7 +26,7 @@ def describe() -> str:
     ]
     for name, itemsize in (("float32", 4), ("float64", 8)):
         sizes = _cpu.blocks(itemsize)
-        rows.append((f"blocks {name}", f"tile {sizes.mr} x {sizes.nr}, KC {sizes.kc}, NC {sizes.nc}"))
+        rows.append((f"blocks {name}", f"tile {sizes.mr} x {sizes.nr}, KC {sizes.kc}"))
     rows += [
         ("threads", f"{_runtime.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}"),
         ("threading layer", layer),

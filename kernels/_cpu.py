@@ -2,7 +2,7 @@
 
 MR x NR  register tile of the matrix product (rows of A times columns of B)
 KC       depth of one packed panel
-NC       columns of B that one sweep over the rows of A reuses from the L2 cache
+MC       rows of A whose packed block stays in the L2 cache, as many as half of it holds
 """
 
 from functools import cache
@@ -19,7 +19,6 @@ class Blocks(NamedTuple):
     mr: int
     nr: int
     kc: int
-    nc: int
 
 
 def _target_features() -> set[str]:
@@ -60,6 +59,7 @@ FEATURES = _target_features()
 VECTOR_BYTES, REGISTERS = _vector_unit(FEATURES)
 L1_BYTES = _cache_bytes(1, 32 * 1024)
 L2_BYTES = _cache_bytes(2, 512 * 1024)
+LINE_BYTES = 64
 
 
 @cache
@@ -70,12 +70,11 @@ def blocks(itemsize: int) -> Blocks:
     and one broadcast of A: 2 MR + 3 <= registers, so 12 rows of 32 registers (14 would fit, but 12 wastes less at the
     edge of a batch of 32, 128 or 512) and 6 rows of 16.
 
-    One micro-panel of A (MR KC elements) takes half of L1 while the panels of B stream past it; a KC x NC block of B
-    takes half of L2.
+    A tile costs about 100 cycles besides its 2 MR KC multiply-adds: with KC = 512 those are one per cent. KC is less where
+    eight micro-panels of A, the smallest block worth a sweep over B, would take more than a quarter of L2.
     """
     lanes = VECTOR_BYTES // itemsize
     mr = 12 if REGISTERS == 32 else 6
     nr = 2 * lanes
-    kc = min(384, max(64, L1_BYTES // 2 // (mr * itemsize) // 8 * 8))
-    nc = max(nr, L2_BYTES // 2 // (kc * itemsize) // nr * nr)
-    return Blocks(lanes, mr, nr, kc, nc)
+    kc = max(64, min(512, L2_BYTES // 4 // (8 * mr * itemsize) // 8 * 8))
+    return Blocks(lanes, mr, nr, kc)

@@ -76,6 +76,23 @@ def store(typing_context, pointer, index, value):
 
 
 @intrinsic
+def prefetch(typing_context, pointer, index):
+    """Have the cache line of pointer[index] brought to L1, to be written."""
+
+    def generate(context, builder, signature, arguments):
+        scalar = context.get_data_type(signature.args[0].dtype)
+        place = builder.gep(arguments[0], [arguments[1]], source_etype=scalar)
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        builder.call(function, [place, flag(1), flag(3), flag(1)])  # to write, keep, data
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64), generate
+
+
+@intrinsic
 def itemsize(typing_context, pointer):
     """Bytes of an element."""
     size = pointer.dtype.bitwidth // 8

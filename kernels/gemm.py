@@ -1,28 +1,30 @@
 """The matrix product that every other kernel calls: C = epilogue(A B), with A (M, K), B (K, N), C (M, N).
 
-Transposition is absorbed by strides: A and B may be any views. Five loops, named as in BLIS, surround the register tile
-of ``microkernel.py``:
+Transposition is absorbed by strides: A and B may be any views. Loops named as in BLIS surround the register tile of
+``microkernel.py``:
 
-    slabs   (i0, j0, k0)   so much of A and B as is packed at once, at most SLAB_BYTES
-    pc      blocks of k, KC deep
-    jc      blocks of columns, NC wide: a KC x NC block of B stays in L2
-    ir      micro-panels of A, MR rows: one stays in L1 while
-    jr      micro-panels of B, NR columns, stream past it
+    parts   blocks of k, KC deep, if A and B are large
+    ic      blocks of rows, MC high: a packed MC x KC block of A stays in L2
+    jr      micro-panels of B, NR columns
+    ir      micro-panels of A, MR rows
 
-Operands that the caches hold are read where they are; others are copied into panels first, in a parallel region of its
-own. The second region splits the tiles of C over the threads in two dimensions and never splits k, so each element of C
-is summed in the same order for every number of threads, and for every memory order of A and B.
+Operands that the caches hold are read where they are. Others are copied into panels first: B by all threads in a
+parallel region of its own, A block by block by the thread that needs it. The tiles of C are split over the threads in
+two dimensions, and k never is, so each element of C is summed in the same order for every number of threads, and for
+every memory order of A and B.
 """
 
 import threading
 from functools import lru_cache
 
+import numba
 import numpy as np
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import require_real
+from fastbp.kernels._cpu import L2_BYTES, LINE_BYTES
 from fastbp.kernels._jit import array, call, index, inner, kernel, task
-from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer_at, shift, store
+from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer_at, prefetch, shift, store
 from fastbp.kernels._program import Call, NotRecordable, recorder, run
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
@@ -32,24 +34,24 @@ from fastbp.kernels.packing import pack_panels
 from fastbp.kernels.partition import (
     SLAB,
     UNPACKED_BYTES,
+    block_depth,
     pays_packing,
     round_up,
     share,
-    slab_depth,
     threads_over_rows,
     tile_sizes,
 )
 
-# Bits of ``part``: whether k starts and ends with this part of a product, and whether all parts have k in blocks.
-FIRST, LAST, BLOCKED = 1, 2, 4
+# Bits of ``part``: whether k starts and ends with this part of a product, and whether it is part of a large one.
+FIRST, LAST, LARGE = 1, 2, 4
 # Bits of what `_gemm` returns: what is left to do. 0: nothing, the product is computed.
 RUN, WIDE, PACKED, ENLARGE, COPY, CUT = 8, 16, 32, 64, 128, 256
 
-# One slab: A (rows, depth), B (depth, columns) and C by address and strides in elements.
+# A (rows, depth), B (depth, columns) and C by address and strides in elements.
 PRODUCT = Record(
-    "pack multiply work work_size needed "
+    "pack multiply pool work work_size needed "
     "a a_row a_k b b_k b_column c c_row d d_row bias "
-    "rows columns depth kc nc part pack_a pack_b form activation",
+    "rows columns depth mc pack_a pack_b far_c plain carry form activation",
     "alpha beta slope",
 )
 _product = PRODUCT.at
@@ -57,77 +59,67 @@ _product = PRODUCT.at
 
 @task(PRODUCT)
 def _pack(p, t, threads):
-    """Pack share ``t`` of A and B into the workspace: block after block of k, panel after panel; A first, then B."""
-    a, b, work = pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.work, p.alpha)
-    MR, NR, _, _ = tile_sizes(itemsize(work))
-    rows, columns = round_up(p.rows, MR), round_up(p.columns, NR)
-    b_panels = shift(work, rows * p.depth * p.pack_a)
-    row_start, row_stop = share(p.rows, MR, t, threads)
-    column_start, column_stop = share(p.columns, NR, t, threads)
-    for pc in range(0, p.depth, p.kc):
-        k = min(p.kc, p.depth - pc)
-        if p.pack_a:
-            source, target = shift(a, pc * p.a_k + row_start * p.a_row), shift(work, pc * rows + row_start * k)
-            pack_panels(source, p.a_row, p.a_k, row_stop - row_start, MR, k, target)
-        if p.pack_b:
-            source = shift(b, pc * p.b_k + column_start * p.b_column)
-            target = shift(b_panels, pc * columns + column_start * k)
-            pack_panels(source, p.b_column, p.b_k, column_stop - column_start, NR, k, target)
+    """Pack share ``t`` of B into the workspace, panel after panel."""
+    b, work = pointer_at(p.b, p.alpha), pointer_at(p.work, p.alpha)
+    _, NR, _ = tile_sizes(itemsize(work))
+    start, stop = share(p.columns, NR, t, threads)
+    pack_panels(
+        shift(b, start * p.b_column), p.b_column, p.b_k, stop - start, NR, p.depth, shift(work, start * p.depth)
+    )
     return 0
 
 
 @task(PRODUCT)
 def _multiply(p, t, threads):
     """Compute share ``t`` of C."""
-    a, b, work = pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.work, p.alpha)
-    c, d, bias = pointer_at(p.c, p.alpha), pointer_at(p.d, p.alpha), pointer_at(p.bias, p.alpha)
-    a_row, a_k, b_k, c_row = p.a_row, p.a_k, p.b_k, p.c_row
-    rows, columns, depth, kc = p.rows, p.columns, p.depth, p.kc
-    pack_a, pack_b, form, activation = p.pack_a, p.pack_b, p.form, p.activation
-    MR, NR, _, _ = tile_sizes(itemsize(c))
-    row_panels, column_panels = (rows + MR - 1) // MR, (columns + NR - 1) // NR
-    over_rows = threads_over_rows(threads, row_panels, column_panels)
+    a, b, c, d, bias = (
+        pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.c, p.alpha), pointer_at(p.d, p.alpha),
+        pointer_at(p.bias, p.alpha),
+    )  # fmt: skip
+    MR, NR, _ = tile_sizes(itemsize(c))
+    rows, columns, depth, c_row, d_row = p.rows, p.columns, p.depth, p.c_row, p.d_row
+    unit = MR if p.pack_a else MR // 3
+    over_rows = threads_over_rows(threads, (rows + unit - 1) // unit, (columns + NR - 1) // NR)
     over_columns = threads // over_rows
-    row_start, row_stop = share(rows, MR, t // over_columns, over_rows)
+    row_start, row_stop = share(rows, unit, t // over_columns, over_rows)
     column_start, column_stop = share(columns, NR, t % over_columns, over_columns)
-    b_panels = shift(work, row_panels * MR * depth * pack_a)
+    b_panels = pointer_at(p.work, p.alpha)
+    a_panels = shift(b_panels, p.pack_b * round_up(columns, NR) * depth + t * p.mc * depth)
     tile = tile_buffer(c)
-    zero, one = constant(c, 0), constant(c, 1)
-    is_linear = form in (LINEAR, DESCENT)
-
-    for pc in range(0, max(depth, 1), kc):
-        k = min(kc, depth - pc)
-        first, last = p.part & FIRST and pc == 0, p.part & LAST and pc + kc >= depth
-        # LINEAR and DESCENT apply on the first block of k and the later ones add; ACTIVATE and SLOPE apply on the last
-        block_form, alpha, beta, block_d, d_row = form, p.alpha, p.beta, d, p.d_row
-        if not is_linear and not last:
-            block_form, alpha, beta = LINEAR, one, zero
-        if block_form in (LINEAR, DESCENT) and not first:
-            block_form, alpha, beta, block_d, d_row = LINEAR, p.alpha if is_linear else one, one, c, c_row
-        carry = not is_linear and last and not first
-        for jc in range(column_start, column_stop, p.nc):
-            for i in range(row_start, row_stop, MR):
-                tile_rows = min(MR, row_stop - i)
-                a_panel, a_panel_row, a_panel_k = shift(a, i * a_row + pc * a_k), a_row, a_k
-                if pack_a:
-                    a_panel, a_panel_row, a_panel_k = shift(work, MR * pc * row_panels + i * k), 1, MR
-                for j in range(jc, min(jc + p.nc, column_stop), NR):
-                    tile_columns = min(NR, column_stop - j)
-                    b_panel, b_panel_k = shift(b, pc * b_k + j), b_k
-                    if pack_b:
-                        b_panel, b_panel_k = shift(b_panels, NR * pc * column_panels + j * k), NR
-                    multiply_tile(
-                        a_panel, a_panel_row, a_panel_k, b_panel, b_panel_k, k,
-                        tile_rows, tile_columns, pack_a and pack_b, tile,
-                    )  # fmt: skip
-                    c_tile = shift(c, i * c_row + j)
-                    finish_tile(
-                        tile, c_tile, c_row, shift(block_d, i * d_row + j), d_row, shift(bias, j),
-                        tile_rows, tile_columns, block_form, activation, carry, alpha, beta, p.slope,
-                    )  # fmt: skip
-                    if block_form == ACTIVATE and activation >= SIGMOID:
-                        _activate_tile(c_tile, c_row, tile_rows, tile_columns, activation)
+    for ic in range(row_start, row_stop, p.mc):
+        ic_stop = min(ic + p.mc, row_stop)
+        if p.pack_a:
+            pack_panels(shift(a, ic * p.a_row), p.a_row, p.a_k, ic_stop - ic, MR, depth, a_panels)
+        for j in range(column_start, column_stop, NR):
+            tile_columns = min(NR, column_stop - j)
+            b_panel, b_k = (shift(b_panels, j * depth), NR) if p.pack_b else (shift(b, j), p.b_k)
+            for i in range(ic, ic_stop, MR):
+                tile_rows = min(MR, ic_stop - i)
+                a_panel, a_row, a_k = shift(a, i * p.a_row), p.a_row, p.a_k
+                if p.pack_a:
+                    a_panel, a_row, a_k = shift(a_panels, (i - ic) * depth), 1, MR
+                c_tile = shift(c, i * c_row + j)
+                if p.far_c:
+                    _prefetch_tile(c_tile, c_row, tile_rows, NR)
+                if p.plain and tile_columns == NR and tile_rows % (MR // 3) == 0:
+                    multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, c_tile, c_row)
+                    continue
+                multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, tile, NR)
+                finish_tile(
+                    tile, c_tile, c_row, shift(d, i * d_row + j), d_row, shift(bias, j), tile_rows, tile_columns,
+                    p.form, p.activation, p.carry != 0, p.alpha, p.beta, p.slope,
+                )  # fmt: skip
+                if p.form == ACTIVATE and p.activation >= SIGMOID:
+                    _activate_tile(c_tile, c_row, tile_rows, tile_columns, p.activation)
     return 0
+
+
+@inner
+def _prefetch_tile(c, c_row, rows, columns):
+    """Fetch a tile of C while its sums are made: waiting for it at the store cost a tenth of the time."""
+    for i in range(rows):
+        for j in range(0, columns, LINE_BYTES // itemsize(c)):
+            prefetch(c, i * c_row + j)
 
 
 @inner
@@ -179,14 +171,12 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
         return 0
 
     p = _product(record, alpha)
-    p.form, p.activation, p.part = form, activation, part
-    p.alpha, p.beta, p.slope = alpha, beta, slope
+    p.rows, p.columns, p.depth = M, N, K
     p.a, p.a_row, p.a_k = address(a), a.strides[0] // size, a.strides[1] // size
     p.b, p.b_k, p.b_column = address(b), b.strides[0] // size, b.strides[1] // size
     p.c, p.c_row, c_column = address(out), out.strides[0] // size, out.strides[1] // size
     p.d, p.d_row, d_column = address(d), d.strides[0] // size, d.strides[1] // size
     p.bias = address(bias)
-    p.rows, p.columns, p.depth = M, N, K
     if form != LINEAR and form != DESCENT:
         if N > 1 and (c_column != 1 or (form == ACTIVATE and bias.strides[0] != size)):
             return COPY
@@ -194,38 +184,57 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
         # C' = B' A': the rows of C must be contiguous, and a vector is better a row than a column
         if M > 1 and p.c_row != 1:
             return COPY
+        p.rows, p.columns = N, M
         p.a, p.a_row, p.a_k, p.b, p.b_k, p.b_column = p.b, p.b_column, p.b_k, p.a, p.a_k, p.a_row
         p.c_row, p.d_row, d_column = c_column, d_column, p.d_row
-        p.rows, p.columns = N, M
     if reads_d and p.columns > 1 and d_column != 1:
         return COPY
 
-    work = M * N * K
-    MR, NR, KC, NC = tile_sizes(size)
+    MR, NR, KC = tile_sizes(size)
+    # which blocks k is cut into, and so the bits of the result, depend on the shapes alone
+    is_large = part & LARGE != 0 or max(M, N) * K * size > UNPACKED_BYTES
+    if is_large and (K > KC or max(M, N) > SLAB):
+        return CUT
+    _describe_form(p, form, activation, alpha, beta, slope, part)
     a_stride, b_stride = max(abs(p.a_row), abs(p.a_k)) * size, abs(p.b_k) * size
-    p.pack_a = int(K > 0 and p.columns > 2 * NR and pays_packing(p.rows * K * size, a_stride))
-    pays = p.rows > 2 * MR and pays_packing(p.columns * K * size, b_stride)
+    p.pack_a = int(K > 0 and p.columns > 2 * NR and (is_large or pays_packing(p.rows * K * size, a_stride)))
+    pays = p.rows > 2 * MR and (is_large or pays_packing(p.columns * K * size, b_stride))
     p.pack_b = int(K > 0 and (pays or (p.columns > 1 and p.b_column != 1)))
-    # the blocks of k, and so the bits of the result, depend on the shapes alone
-    is_large = max(M, N) * K * size > UNPACKED_BYTES or part & BLOCKED
-    p.kc = KC if is_large else max(1, K)
-    p.nc = NC if is_large else NR if p.rows < p.columns else p.columns
-    status = 0
-    if p.pack_a or p.pack_b:
-        status |= PACKED
-        if p.rows > SLAB or p.columns > SLAB or slab_depth(p.rows, p.columns, K, size) < K:
-            return CUT | (BLOCKED if is_large else 0)
-        p.needed = (round_up(p.rows, MR) * p.pack_a + round_up(p.columns, NR) * p.pack_b) * K
-        if p.work_size < p.needed:
-            return ENLARGE
-    if work >= _runtime.PARALLEL_WORK:
+    p.far_c = int(M * N * size > L2_BYTES // 2)
+    if p.pack_a:
+        p.mc = max(MR, L2_BYTES // 2 // (K * size) // MR * MR)
+    else:
+        p.mc = p.rows if p.rows < p.columns else MR  # the larger matrix streams past the smaller one
+    p.needed = (p.pack_b * round_up(p.columns, NR) + p.pack_a * p.mc * p.pool) * K
+    status = PACKED if p.pack_b else 0
+    if p.work_size < p.needed:
+        return ENLARGE
+    if M * N * K >= _runtime.PARALLEL_WORK:
         status |= WIDE
     if team == 0 or (team > 1 and status & WIDE):
         return status | RUN
-    if status & PACKED:
+    if p.pack_b:
         call(p.pack, record, 0, 1)
     call(p.multiply, record, 0, 1)
     return 0
+
+
+@inner
+def _describe_form(p, form, activation, alpha, beta, slope, part):
+    """The epilogue of one part of k.
+
+    LINEAR and DESCENT apply on the first one and the later ones add; ACTIVATE and SLOPE apply on the last.
+    """
+    first, last = part & FIRST != 0, part & LAST != 0
+    zero, one = constant(pointer_at(p.c, alpha), 0), constant(pointer_at(p.c, alpha), 1)
+    if form in (LINEAR, DESCENT):
+        if not first:
+            form, beta, p.d, p.d_row = LINEAR, one, p.c, p.c_row
+    elif not last:
+        form, alpha, beta, p.d, p.d_row = LINEAR, one, zero if first else one, p.c, p.c_row
+    p.carry = int(form in (ACTIVATE, SLOPE) and not first)
+    p.plain = int(form == LINEAR and alpha == 1 and beta == 0)
+    p.form, p.activation, p.alpha, p.beta, p.slope = form, activation, alpha, beta, slope
 
 
 class _Product(Call):
@@ -234,6 +243,7 @@ class _Product(Call):
     def __init__(self, dtype):
         super().__init__(PRODUCT, dtype, _pack, _multiply)
         self.record["pack"], self.record["multiply"] = _pack.address(dtype), _multiply.address(dtype)
+        self.record["pool"] = numba.config.NUMBA_NUM_THREADS
         self.dtype = dtype
         self.describe = _gemm.serial(dtype)
         self.no_bias = np.empty(0, dtype)
@@ -302,7 +312,7 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
         gemm(a, b, result, result if same else np.array(d, order="C"), np.ascontiguousarray(bias), *rest[1:-2])
         out[...] = result
     elif status & CUT:
-        _cut(status & BLOCKED, a, b, out, d, *rest[:-3])
+        _cut(a, b, out, d, *rest[:-3])
 
 
 def _new_product(dtype):
@@ -322,7 +332,7 @@ def _record(a, b, out, d, bias, form, *rest):
     if status & COPY:
         raise NotRecordable
     if status & CUT:
-        _cut(status & BLOCKED, a, b, out, d, bias, form, *rest[:-1])
+        _cut(a, b, out, d, bias, form, *rest[:-1])
     elif status & RUN:
         program.add(product.steps_for(status), product.record, a, b, out, d, bias)
         if status & PACKED:
@@ -331,18 +341,18 @@ def _record(a, b, out, d, bias, form, *rest):
             program.follows_rate(product.record)
 
 
-def _cut(part, a, b, out, d, bias, *rest):
-    """`gemm` slab by slab."""
+def _cut(a, b, out, d, bias, *rest):
+    """`gemm` part by part: k in blocks, and so many columns that the packed part of B stays in the last cache."""
     (M, N), K = out.shape, a.shape[1]
-    depth = slab_depth(M, N, K, out.itemsize)
+    depth = block_depth(K, out.itemsize)
     for i in range(0, M, SLAB):
         for j in range(0, N, SLAB):
             rows, columns = slice(i, i + SLAB), slice(j, j + SLAB)
+            c, b_part = out[rows, columns], bias[columns] if bias.size else bias
             for k in range(0, K, depth):
+                part = LARGE | (FIRST if k == 0 else 0) | (LAST if k + depth >= K else 0)
                 deep = slice(k, k + depth)
-                ends = (FIRST if k == 0 else 0) | (LAST if k + depth >= K else 0)
-                c, b_part = out[rows, columns], bias[columns] if bias.size else bias
-                gemm(a[rows, deep], b[deep, columns], c, d[rows, columns], b_part, *rest, part | ends)
+                gemm(a[rows, deep], b[deep, columns], c, d[rows, columns], b_part, *rest, part)
 
 
 @lru_cache(maxsize=64)

@@ -39,7 +39,8 @@ from fastbp.kernels.epilogue import (
 class Panel(NamedTuple):
     """The operands of a tile."""
 
-    a_rows: list  # where the rows of A start
+    height: int  # rows of A
+    a: list  # where each of them starts; or where the first does, if the others follow it in memory
     a_k: ir.Value  # from one k to the next in A
     b: ir.Value  # where B starts
     b_k: ir.Value
@@ -48,7 +49,8 @@ class Panel(NamedTuple):
 
 def _emit_sums(builder, vectors, panel, depth):
     """acc[i][j] = sum over k < depth of the broadcast A[i, k] times the j-th vector of B[k]."""
-    rows = range(len(panel.a_rows))
+    rows = range(panel.height)
+    is_contiguous = len(panel.a) == 1
     first, last = vectors[0], vectors[-1]
     entry = builder.basic_block
     head, body, done = (builder.append_basic_block(name) for name in ("k", "k.body", "k.done"))
@@ -57,19 +59,20 @@ def _emit_sums(builder, vectors, panel, depth):
     builder.position_at_end(head)
     # one pointer per row: LLVM would rebuild addresses from a common index, at three quarters of the speed
     k, b = builder.phi(INDEX), builder.phi(panel.b.type)
-    a = [builder.phi(row.type) for row in panel.a_rows]
+    a = [builder.phi(row.type) for row in panel.a]
     acc = [[builder.phi(v.vector) for v in vectors] for _ in rows]
     builder.cbranch(builder.icmp_signed("<", k, depth), body, done)
 
     builder.position_at_end(body)
     b_k = [v.load(first.offset(b, j * first.lanes), panel.mask if v is last else None) for j, v in enumerate(vectors)]
     for i in rows:
-        a_ik = first.load_scalar(a[i])
+        a_ik = first.load_scalar(first.offset(a[0], i) if is_contiguous else a[i])
         for v, b_kj, sum_ij in zip(vectors, b_k, acc[i], strict=True):
             sum_ij.add_incoming(v.zero, entry)
             sum_ij.add_incoming(v.multiply_add(v.splat(a_ik), b_kj, sum_ij), body)
-        a[i].add_incoming(panel.a_rows[i], entry)
-        a[i].add_incoming(first.offset(a[i], panel.a_k), body)
+    for pointer, start in zip(a, panel.a, strict=True):
+        pointer.add_incoming(start, entry)
+        pointer.add_incoming(first.offset(pointer, panel.a_k), body)
     b.add_incoming(panel.b, entry)
     b.add_incoming(first.offset(b, panel.b_k), body)
     k.add_incoming(INDEX(0), entry)
@@ -85,32 +88,33 @@ def row_classes(mr):
 
 
 @intrinsic
-def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, packed, tile):
-    """tile[i, j] = sum_k A[i, k] B[k, j] for i < rows <= MR, j < columns <= NR; tile: (MR, NR), contiguous.
+def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, tile, tile_row):
+    """tile[i, j] = sum_k A[i, k] B[k, j] for i < rows <= MR, j < columns <= NR.
 
-    a, b: pointers; a_row, a_k: strides of A, b_k: stride of B from one k to the next, its columns are contiguous;
-    packed: both are panels, a_row = 1, a_k = MR, b_k = NR.
+    a, b, tile: pointers; a_row, a_k: strides of A; b_k, tile_row: elements from one row to the next. The tile is written
+    whole, up to the height of the loop and the width of its vectors.
     """
     real, index = a.dtype, types.int64
     sizes = _cpu.blocks(real.bitwidth // 8)
 
     def generate(context, builder, signature, arguments):
-        a, a_row, a_k, b, b_k, depth, rows, columns, packed, tile = arguments
+        a, a_row, a_k, b, b_k, depth, rows, columns, tile, tile_row = arguments
         v, again, half = (Vectors(builder, real, lanes) for lanes in (sizes.lanes, sizes.lanes, sizes.lanes // 2))
         end = builder.append_basic_block("tile.done")
 
         def sums(vectors, panel):
             for i, row in enumerate(_emit_sums(builder, vectors, panel, depth)):
+                target = v.offset(tile, builder.mul(INDEX(i), tile_row))
                 for j, (part, x) in enumerate(zip(vectors, row, strict=True)):
-                    part.store(x, v.offset(tile, i * sizes.nr + j * v.lanes))
+                    part.store(x, v.offset(target, j * v.lanes))
             builder.branch(end)
 
-        is_whole = builder.and_(
+        # a panel of A, or columns of it: one pointer serves all rows
+        whole = builder.and_(
             builder.icmp_signed("==", rows, INDEX(sizes.mr)), builder.icmp_signed("==", columns, INDEX(sizes.nr))
         )
-        with builder.if_then(builder.and_(packed, is_whole)):
-            a_rows = [v.offset(a, i) for i in range(sizes.mr)]
-            sums([v, again], Panel(a_rows, INDEX(sizes.mr), b, INDEX(sizes.nr), None))
+        with builder.if_then(builder.and_(whole, builder.icmp_signed("==", a_row, INDEX(1)))):
+            sums([v, again], Panel(sizes.mr, [a], a_k, b, b_k, None))
 
         starts, last = [a], builder.sub(rows, INDEX(1))
         for i in range(1, sizes.mr):
@@ -119,7 +123,7 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, p
 
         def strided(height, vectors, is_masked):
             mask = vectors[-1].lanes_below(columns, (len(vectors) - 1) * v.lanes) if is_masked else None
-            sums(vectors, Panel(starts[:height], a_k, b, b_k, mask))
+            sums(vectors, Panel(height, starts[:height], a_k, b, b_k, mask))
 
         def by_width(height):
             with builder.if_then(builder.icmp_signed("==", columns, INDEX(sizes.nr))):
@@ -139,7 +143,7 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, p
         return context.get_dummy_value()
 
     p = types.CPointer(real)
-    return types.void(p, index, index, p, index, index, index, index, types.boolean, p), generate
+    return types.void(p, index, index, p, index, index, index, index, p, index), generate
 
 
 _FINISH = (

@@ -1,24 +1,19 @@
-"""How a matrix product is cut up: into slabs that are packed at once, blocks of k, and shares for the threads.
-
-A slab is a part of A and B of at most SLAB rows and columns, and so many k that its panels take about SLAB_BYTES: few
-enough to stay in the last cache, many enough that the regions which pack and multiply it are rare.
-"""
+"""How a matrix product is cut up: when its operands are packed, into blocks of k, and into shares for the threads."""
 
 from fastbp.kernels import _cpu
 from fastbp.kernels._jit import inner
 
-SLAB = 4032  # a multiple of every MR and NR
-SLAB_BYTES = 16 * 2**20
+SLAB = 4032  # rows and columns of a part of a large product; a multiple of every MR and NR
 
 _F4, _F8 = _cpu.blocks(4), _cpu.blocks(8)
 
 
 @inner
 def tile_sizes(itemsize):
-    """MR, NR, KC, NC for elements of ``itemsize`` bytes."""
+    """MR, NR, KC for elements of ``itemsize`` bytes."""
     if itemsize == 4:
-        return _F4.mr, _F4.nr, _F4.kc, _F4.nc
-    return _F8.mr, _F8.nr, _F8.kc, _F8.nc
+        return _F4.mr, _F4.nr, _F4.kc
+    return _F8.mr, _F8.nr, _F8.kc
 
 
 @inner
@@ -43,10 +38,11 @@ def pays_packing(size, stride):
 
 
 @inner
-def slab_depth(M, N, K, itemsize):
-    """Most k in a slab of an (M, N) product: whole blocks, but at least one."""
-    _, _, KC, _ = tile_sizes(itemsize)
-    return min(K, KC * max(1, SLAB_BYTES // ((min(M, SLAB) + min(N, SLAB)) * KC * itemsize)))
+def block_depth(K, itemsize):
+    """Depth of the blocks of k of a large product: at most KC, and all about the same."""
+    _, _, KC = tile_sizes(itemsize)
+    blocks = max(1, (K + KC - 1) // KC)
+    return round_up((K + blocks - 1) // blocks, 8)
 
 
 @inner

@@ -16,7 +16,7 @@ from fastbp.kernels import _cpu, _runtime
 from fastbp.kernels.activation import activation_backward, activation_forward
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LEAKY_RELU, RELU, SIGMOID, SLOPE, TANH
 from fastbp.kernels.gemm import gemm
-from fastbp.kernels.partition import SLAB, slab_depth
+from fastbp.kernels.partition import SLAB, UNPACKED_BYTES
 
 ACTIVATIONS = (IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH)
 DTYPES = pytest.mark.parametrize("dtype", strategies.DTYPES)
@@ -61,13 +61,6 @@ def test_tile_edges(dtype):
 
 
 @DTYPES
-def test_columns_beyond_one_block(dtype):
-    nc = _cpu.blocks(np.dtype(dtype).itemsize).nc
-    a, b = operands(27, 2 * nc + 1, 11, dtype)
-    check_product(a, b, strategies.blank((27, 2 * nc + 1), dtype))
-
-
-@DTYPES
 @SLABS
 def test_slabs(dtype, M, N, K):
     a, b = operands(M, N, K, dtype)
@@ -91,10 +84,11 @@ def test_epilogues_over_slabs_of_columns(dtype):
 
 
 @DTYPES
-def test_slabs_of_k(dtype):
-    M, N = 5, 9
-    K = 2 * slab_depth(M, N, 10**9, np.dtype(dtype).itemsize) + 3
-    a, b = operands(M, N, K, dtype)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocks_of_k(dtype, order):
+    M, N = 25, 9
+    K = UNPACKED_BYTES // (M * np.dtype(dtype).itemsize) + 3
+    a, b = strategies.normal(0, (M, K), dtype, order), strategies.normal(1, (K, N), dtype, order)
     check_product(a, b, strategies.blank((M, N), dtype))
 
 

@@ -39,7 +39,7 @@ def test_processor_and_vector_width():
 def test_block_sizes(name, itemsize):
     sizes = _cpu.blocks(itemsize)
     numbers = [int(text) for text in re.findall(r"\d+", rows()[f"blocks {name}"])]
-    assert numbers == [sizes.mr, sizes.nr, sizes.kc, sizes.nc]
+    assert numbers == [sizes.mr, sizes.nr, sizes.kc]
 
 
 def test_threads_are_those_set():
