@@ -5,6 +5,8 @@ KC       depth of one packed panel
 MC       rows of A whose packed block stays in the L2 cache, as many as half of it holds
 """
 
+import math
+import os
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +64,45 @@ L2_BYTES = _cache_bytes(2, 512 * 1024)
 LINE_BYTES = 64
 
 
+def available() -> int:
+    """CPUs that this process may use: those of its affinity mask, or the whole ones of its control group's quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return cpus if quota == math.inf else min(cpus, max(1, int(quota)))
+
+
+def _quota(root: Path = Path("/")) -> float:
+    """CPUs that the control groups of this process grant on Linux, as containers limit them; infinite without limit."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return math.inf
+    quota = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(top):
+                quota = min(quota, _group_quota(folder))
+    return quota
+
+
+def _group_quota(folder: Path) -> float:
+    """CPUs that one control group grants: version 2 keeps quota and period in one file, version 1 in two."""
+    names = ["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+    for files in names:
+        try:
+            quota, period = " ".join((folder / name).read_text() for name in files).split()
+            if float(quota) > 0:  # version 1 writes -1 for no limit, version 2 "max"
+                return float(quota) / float(period)
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return math.inf
+
+
 @cache
 def blocks(itemsize: int) -> Blocks:
     """Block sizes for elements of ``itemsize`` bytes.
@@ -70,8 +111,8 @@ def blocks(itemsize: int) -> Blocks:
     and one broadcast of A: 2 MR + 3 <= registers, so 12 rows of 32 registers (14 would fit, but 12 wastes less at the
     edge of a batch of 32, 128 or 512) and 6 rows of 16.
 
-    A tile costs about 100 cycles besides its 2 MR KC multiply-adds: with KC = 512 those are one per cent. KC is less where
-    eight micro-panels of A, the smallest block worth a sweep over B, would take more than a quarter of L2.
+    A tile costs about 100 cycles besides its 2 MR KC multiply-adds; with KC = 512 those are one per cent. KC is less
+    where eight micro-panels of A, the smallest block worth a sweep over B, would take more than a quarter of L2.
     """
     lanes = VECTOR_BYTES // itemsize
     mr = 12 if REGISTERS == 32 else 6

@@ -6,9 +6,13 @@ import threading
 import numba
 import numpy as np
 
-# Multiply-adds from which a parallel region pays: two regions cost about 4 microseconds under OpenMP, in which one
-# core does some 200,000 multiply-adds. OpenBLAS switches at 262,144.
-PARALLEL_WORK = 262_144
+from fastbp.kernels import _cpu
+
+# Multiply-adds from which a parallel region pays, measured with two threads under OpenMP (Zen 4, float32, square
+# products, microseconds with / without the region):
+#     64^3 = 262,144   7.2 / 6.2      72^3 = 373,248   8.7 / 8.9      80^3 = 512,000   9.7 / 10.9
+# The region itself takes about 4 of them. OpenBLAS switches at 262,144.
+PARALLEL_WORK = 400_000
 
 
 class _Recorder(threading.local):
@@ -23,13 +27,8 @@ _local = threading.local()
 _workqueue_lock = threading.Lock()
 _state = {"team": 0, "launched": False, "forked": False}
 
-
-def _available() -> int:
-    """CPUs that this process may use, at most the pool that Numba was started with."""
-    pool = numba.config.NUMBA_NUM_THREADS
-    if hasattr(os, "sched_getaffinity"):
-        return min(pool, len(os.sched_getaffinity(0)))
-    return pool
+# `team` for compiled code, which reads it through its address; 0 before the first question.
+TEAM = np.zeros(1, np.int64)
 
 
 def _checked(threads, origin: str) -> int:
@@ -53,7 +52,7 @@ def get_num_threads() -> int:
     """Threads that kernels use.
 
     The number last given to `set_num_threads`, else the environment variable FASTBP_NUM_THREADS, else the CPUs that
-    this process may run on.
+    this process may run on: those in its affinity mask, or what the quota of its container grants if that is less.
 
     Raises
     ------
@@ -68,8 +67,13 @@ def get_num_threads() -> int:
     1
     """
     if not _state["team"]:
-        _state["team"] = _from_environment() or _available()
+        _set(_from_environment() or min(numba.config.NUMBA_NUM_THREADS, _cpu.available()))
     return _state["team"]
+
+
+def _set(threads: int) -> None:
+    _state["team"] = threads
+    TEAM[0] = 1 if _state["forked"] else threads
 
 
 def set_num_threads(threads: int) -> None:
@@ -87,7 +91,7 @@ def set_num_threads(threads: int) -> None:
     ValueError
         When ``threads`` is anything else.
     """
-    _state["team"] = _checked(threads, "threads")
+    _set(_checked(threads, "threads"))
 
 
 def threads_for(work: float) -> int:
@@ -96,16 +100,13 @@ def threads_for(work: float) -> int:
     Two states only: libgomp is slow to change the size of a team. A forked child stays serial, because GNU OpenMP
     dies in a child of a process that had threads.
     """
-    if work < PARALLEL_WORK or _state["forked"]:
-        return 1
-    return _state["team"] or get_num_threads()
+    return 1 if work < PARALLEL_WORK else team()
 
 
 def team() -> int:
     """Threads that a parallel region may use: 1 in a forked child."""
-    if _state["forked"]:
-        return 1
-    return _state["team"] or get_num_threads()
+    threads = get_num_threads()
+    return 1 if _state["forked"] else threads
 
 
 def launch(parallel, serial, args):
@@ -143,6 +144,7 @@ def layer() -> str:
 
 def _after_fork_in_child() -> None:
     _state["forked"] = _state["launched"]
+    _set(_state["team"])
 
 
 if hasattr(os, "register_at_fork"):

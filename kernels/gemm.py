@@ -49,7 +49,7 @@ RUN, WIDE, PACKED, ENLARGE, COPY, CUT = 8, 16, 32, 64, 128, 256
 
 # A (rows, depth), B (depth, columns) and C by address and strides in elements.
 PRODUCT = Record(
-    "pack multiply pool work work_size needed "
+    "pack multiply team pool work work_size needed "
     "a a_row a_k b b_k b_column c c_row d d_row bias "
     "rows columns depth mc pack_a pack_b far_c plain carry form activation",
     "alpha beta slope",
@@ -138,13 +138,13 @@ def _activate_tile(c, c_row, rows, columns, activation):
 @kernel(
     lambda real: (
         *(array(real, 2), array(real, 2), array(real, 2, out=True), array(real, 2), array(real, 1)),
-        *(index, index, real, real, real, index, index, index),
+        *(index, index, real, real, real, index, index),
     )
 )
-def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record, team):
-    """Check the arrays, describe the product in ``record``, and run it if it is too small for ``team`` threads.
+def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record):
+    """Check the arrays, describe the product in ``record``, and run it if it is too small for threads.
 
-    With a team of 0 it is only described.
+    The record says where the number of threads is found; with 0 of them the product is only described.
     """
     M, K = a.shape
     N = b.shape[1]
@@ -207,6 +207,7 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
         p.mc = p.rows if p.rows < p.columns else MR  # the larger matrix streams past the smaller one
     p.needed = (p.pack_b * round_up(p.columns, NR) + p.pack_a * p.mc * p.pool) * K
     status = PACKED if p.pack_b else 0
+    team = load(pointer_at(p.team, 0), 0)
     if p.work_size < p.needed:
         return ENLARGE
     if M * N * K >= _runtime.PARALLEL_WORK:
@@ -237,13 +238,16 @@ def _describe_form(p, form, activation, alpha, beta, slope, part):
     p.form, p.activation, p.alpha, p.beta, p.slope = form, activation, alpha, beta, slope
 
 
+_TEAM, _NO_TEAM = _runtime.TEAM.ctypes.data, np.zeros(1, np.int64)
+
+
 class _Product(Call):
     """The record of a product of one dtype, and the steps that pack and multiply."""
 
     def __init__(self, dtype):
         super().__init__(PRODUCT, dtype, _pack, _multiply)
         self.record["pack"], self.record["multiply"] = _pack.address(dtype), _multiply.address(dtype)
-        self.record["pool"] = numba.config.NUMBA_NUM_THREADS
+        self.record["pool"], self.record["team"] = numba.config.NUMBA_NUM_THREADS, _TEAM
         self.dtype = dtype
         self.describe = _gemm.serial(dtype)
         self.no_bias = np.empty(0, dtype)
@@ -286,7 +290,7 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
     part : int
         FIRST and LAST unless this is a part of a product that is cut along k.
     """
-    if recorder() is not None:
+    if _runtime.recorder.program is not None:
         _record(a, b, out, d, bias, form, activation, alpha, beta, slope, part)
         return
     product = _products.of.get(out.dtype.char) or _new_product(out.dtype)
@@ -294,41 +298,46 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
         bias = product.no_bias if form != ACTIVATE else _zeros(out.shape[1], out.dtype)
     if d is None:
         d = out
-    team = _runtime.team()
-    rest = (bias, form, activation, alpha, beta, slope, part, product.address, team)
     try:
-        status = product.describe(a, b, out, d, *rest)
-        if not status:
-            return
-        if status & ENLARGE:
-            product.enlarge()
-            status = product.describe(a, b, out, d, *rest)
+        status = product.describe(a, b, out, d, bias, form, activation, alpha, beta, slope, part, product.address)
     except (TypeError, ValueError) as error:
-        raise _gemm.reworded(error, (a, b, out, d, *rest)) from None
-    if status & RUN:
-        run(product.steps_for(status), team)
+        arguments = (a, b, out, d, bias, form, activation, alpha, beta, slope, part, product.address)
+        raise _gemm.reworded(error, arguments) from None
+    if status:
+        _finish(status, product, a, b, out, d, bias, form, activation, alpha, beta, slope, part)
+
+
+def _finish(status, product, a, b, out, d, bias, *rest):
+    """Do what `_gemm` left to do."""
+    if status & ENLARGE:
+        product.enlarge()
+        gemm(a, b, out, d, bias, *rest)
+    elif status & RUN:
+        run(product.steps_for(status), _runtime.team())
     elif status & COPY:
-        same, result = d is out, np.array(out, order="C")
-        gemm(a, b, result, result if same else np.array(d, order="C"), np.ascontiguousarray(bias), *rest[1:-2])
+        result = np.array(out, order="C")
+        gemm(a, b, result, result if d is out else np.array(d, order="C"), np.ascontiguousarray(bias), *rest)
         out[...] = result
     elif status & CUT:
-        _cut(a, b, out, d, *rest[:-3])
+        _cut(a, b, out, d, bias, *rest[:-1])
 
 
 def _new_product(dtype):
     require_real("gemm", "out", dtype)
+    _runtime.team()  # decides on the number of threads
     return _products.of.setdefault(dtype.char, _Product(dtype))
 
 
 def _record(a, b, out, d, bias, form, *rest):
     """`gemm` as steps of the program that is being recorded."""
     product, program = _Product(out.dtype), recorder()
+    product.record["team"] = _NO_TEAM.ctypes.data
     product.record["work_size"] = 2**62  # the program gives the workspace at its end
     if bias is None:
         bias = _zeros(out.shape[1] if form == ACTIVATE else 0, out.dtype)
     if d is None:
         d = out
-    status = product.describe(a, b, out, d, bias, form, *rest, product.address, 0)
+    status = product.describe(a, b, out, d, bias, form, *rest, product.address)
     if status & COPY:
         raise NotRecordable
     if status & CUT:

@@ -91,8 +91,8 @@ def row_classes(mr):
 def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, tile, tile_row):
     """tile[i, j] = sum_k A[i, k] B[k, j] for i < rows <= MR, j < columns <= NR.
 
-    a, b, tile: pointers; a_row, a_k: strides of A; b_k, tile_row: elements from one row to the next. The tile is written
-    whole, up to the height of the loop and the width of its vectors.
+    a, b, tile: pointers; a_row, a_k: strides of A; b_k, tile_row: elements from one row to the next. The tile is
+    written whole, up to the height of the loop and the width of its vectors.
     """
     real, index = a.dtype, types.int64
     sizes = _cpu.blocks(real.bitwidth // 8)

@@ -265,7 +265,7 @@ def restore_threads():
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 @DTYPES
-@pytest.mark.parametrize(("M", "N", "K"), [(100, 300, 1000), (4090, 3, 400), (2, 4100, 400), (64, 64, 64)])
+@pytest.mark.parametrize(("M", "N", "K"), [(100, 300, 1000), (4090, 3, 400), (2, 4100, 400), (80, 80, 80)])
 @pytest.mark.usefixtures("restore_threads")
 def test_threads_do_not_change_a_bit(dtype, M, N, K):
     assert M * N * K >= _runtime.PARALLEL_WORK
