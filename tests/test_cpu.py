@@ -1,5 +1,6 @@
 """Block sizes follow from vector registers and caches, and kernels run on narrower targets."""
 
+import math
 import os
 import platform
 import subprocess
@@ -94,3 +95,43 @@ def test_narrower_targets(features, unit):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == unit
+
+
+def grant(root, cgroup, files):
+    """A /proc/self/cgroup and the files of control groups under ``root``."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, math.inf),
+        ("0::/box/inner\n", {"box/cpu.max": "200000 100000\n", "box/inner/cpu.max": "max 100000\n"}, 2),
+        ("0::/box\n", {"cpu.max": "50000 100000\n", "box/cpu.max": "400000 100000\n"}, 0.5),
+        ("4:cpu,cpuacct:/\n", {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ("4:cpu:/\n2:cpuset:/x\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ("0::/\n", {"cpu.max": "junk\n"}, math.inf),
+        ("0::/gone\n", {}, math.inf),
+        ("0::/\n", {"cpu.max": "1000 0\n"}, math.inf),
+    ],
+)
+def test_quota_of_the_container(cgroup, files, quota, tmp_path):
+    grant(tmp_path, cgroup, files)
+    assert _cpu._quota(tmp_path) == quota
+
+
+def test_no_control_groups(tmp_path):
+    assert _cpu._quota(tmp_path) == math.inf
+
+
+@pytest.mark.parametrize(("quota", "expected"), [(0.5, 1), (1.9, 1), (2.0, 2), (64.0, 3), (math.inf, 3)])
+def test_available_cpus(quota, expected, monkeypatch):
+    monkeypatch.setattr(_cpu, "_quota", lambda: quota)
+    monkeypatch.setattr(_cpu.os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert _cpu.available() == expected

@@ -1,0 +1,102 @@
+"""No kernel reads or writes outside of its arrays: every array ends, or starts, at a page that may not be touched."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fastbp.kernels import _cpu
+
+PROGRAM = """
+import ctypes, mmap, sys
+import numpy as np
+from fastbp import kernels
+from fastbp.kernels import _cpu
+
+dtype, at_end, cases = np.dtype(sys.argv[1]), sys.argv[2] == "end", int(sys.argv[3])
+PAGE, PAGES = mmap.PAGESIZE, 96
+libc = ctypes.CDLL(None, use_errno=True)
+rng = np.random.default_rng(0)
+
+
+class Guarded:
+    '''Memory between two pages that may not be touched; arrays are laid against one of them.'''
+
+    def __init__(self):
+        self.memory = mmap.mmap(-1, (PAGES + 2) * PAGE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        for page in (0, PAGES + 1):
+            assert libc.mprotect(ctypes.c_void_p(start + page * PAGE), PAGE, 0) == 0
+
+    def array(self, *shape, order="C"):
+        size = int(np.prod(shape)) * dtype.itemsize
+        offset = PAGE + (PAGES * PAGE - size if at_end else 0)
+        return np.ndarray(shape, dtype, self.memory, offset, order=order)
+
+
+places = [Guarded() for _ in range(6)]
+MR, NR = _cpu.blocks(dtype.itemsize).mr, _cpu.blocks(dtype.itemsize).nr
+
+
+def size():
+    edge = int(rng.choice([1, MR // 3, MR, NR // 2, NR, 2 * NR]))
+    return max(0, int(rng.choice([rng.integers(0, 4), rng.integers(0, 90), edge + rng.integers(-1, 2)])))
+
+
+def filled(place, *shape, order="C"):
+    array = places[place].array(*shape, order=order)
+    array[...] = rng.integers(-4, 5, shape)
+    return array
+
+
+for case in range(cases):
+    M, N, K = size(), size(), size()
+    if case % 20 == 0:
+        K = 4096 // dtype.itemsize  # rows that start in one set of a cache are packed
+    a_order, b_order, c_order = rng.choice(["C", "F"], 3)
+    a, b = filled(0, M, K, order=a_order), filled(1, K, N, order=b_order)
+    c, d, bias = filled(2, M, N, order=c_order), filled(3, M, N, order=c_order), filled(4, N)
+    product = a.astype(np.float64) @ b
+    kernels.matmul(a, b, c)
+    assert (c == product).all(), (M, N, K)
+    h = d.copy()
+    kernels.affine_delta(a, b, d, c, 1)
+    assert (c == np.where(h > 0, product, 0)).all(), (M, N, K)
+    kernels.affine_relu_forward(a, b.T, bias, c)
+    assert (c == np.maximum(product + bias, 0)).all(), (M, N, K)
+    before = c.copy()
+    kernels.affine_weight_gradient(a.T, b, None, c, accumulate=True)
+    assert (c == before + product).all(), (M, N, K)
+    w = filled(2, M, N, order=c_order)
+    before = w.copy()
+    kernels.affine_sgd_update(a.T, b, w, None, 0.5)
+    assert (w == before - 0.5 * product).all(), (M, N, K)
+    kernels.affine_bias_gradient(np.ascontiguousarray(c) if c_order == "F" else c, bias)
+    assert (bias == c.sum(0)).all()
+    if M and N:
+        u, delta = filled(5, M, N), places[2].array(M, N)
+        kernels.softmax_cross_entropy(u, rng.integers(0, N, M), delta)
+        kernels.tanh_forward(u, delta)
+print("ok", cases)
+"""
+
+
+# the target of most machines: 16 registers of 256 bits
+AVX2 = {
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux")
+@pytest.mark.parametrize("side", ["start", "end"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", ["this processor", "AVX2"])
+def test_thousands_of_shapes(dtype, side, target):
+    if target == "AVX2" and not {"avx2", "fma"} <= _cpu.FEATURES:
+        pytest.skip("this processor has no AVX2")
+    environment = os.environ | (AVX2 if target == "AVX2" else {})
+    command = [sys.executable, "-c", PROGRAM, dtype, side, "1500"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert (result.returncode, result.stdout) == (0, "ok 1500\n"), result.stderr
