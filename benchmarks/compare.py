@@ -14,11 +14,10 @@ import importlib.util
 import itertools
 import json
 import os
-import subprocess
 import sys
-import time
 
 import numpy as np
+from timing import best_time, in_process
 
 NETWORKS = {  # batch size
     "64-100-10": 32,
@@ -171,40 +170,11 @@ LIBRARIES = {
 
 
 def worker(library, network, seconds):
-    """Print the best time of a step in microseconds, over samples of at least a millisecond."""
+    """Print the best time of a step in microseconds, and the loss of the first."""
     sizes = [int(size) for size in network.split("-")]
     step = LIBRARIES[library][0](*data(sizes, NETWORKS[network]))
     first = step()
-    stop = time.perf_counter() + seconds
-    for _ in range(3):
-        step()
-    start = time.perf_counter()
-    step()
-    loops = max(1, int(2e-3 / (time.perf_counter() - start)))
-    best = float("inf")
-    while best == float("inf") or time.perf_counter() < stop:
-        start = time.perf_counter()
-        for _ in range(loops):
-            step()
-        best = min(best, (time.perf_counter() - start) / loops)
-    json.dump({"best": best * 1e6, "loss": float(first)}, sys.stdout)
-
-
-def measure(library, network, threads, seconds):
-    """Best time of a library in a fresh process on the first ``threads`` CPUs, in microseconds."""
-    cpus = sorted(os.sched_getaffinity(0))[:threads]
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
-    command = [sys.executable, __file__, "--worker", library, network, str(seconds)]
-    result = subprocess.run(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-    )
-    return json.loads(result.stdout) if result.returncode == 0 else None
+    json.dump({"best": best_time(step, seconds), "loss": float(first)}, sys.stdout)
 
 
 def main():
@@ -215,35 +185,40 @@ def main():
     parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cpus}))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="timing per process")
+    parser.add_argument("--json", action="store_true", help="print the ratios as a list in JSON")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         library, network, seconds = arguments.worker
         worker(library, network, float(seconds))
         return
-    out = sys.stdout.write
+    out = sys.stderr.write if arguments.json else sys.stdout.write
     libraries = [name for name in arguments.libraries if importlib.util.find_spec(LIBRARIES[name][1])]
     for name in set(arguments.libraries) - set(libraries):
         out(f"{name} is not installed and left out\n")
     out(f"| network, batch | threads | {' | '.join(f'{name} (us)' for name in libraries)} | ratio |\n")
     out(f"|{' --- |' * (len(libraries) + 3)}\n")
+    ratios = []
     for network in arguments.networks:
         for threads in arguments.threads:
             best, losses = {}, {}
             for _ in range(arguments.rounds):
                 for library in libraries:
-                    result = measure(library, network, threads, arguments.seconds)
+                    result = in_process(__file__, library, network, arguments.seconds, threads=threads)
                     if result:
                         best[library] = min(result["best"], best.get(library, float("inf")))
                         losses[library] = result["loss"]
             cells = [f"{best[name]:.0f}" if name in best else "failed" for name in libraries]
             peers = [value for name, value in best.items() if name != "fastbp"]
-            ratio = f"{min(peers) / best['fastbp']:.2f}" if peers and "fastbp" in best else "-"
+            ratios.append(min(peers) / best["fastbp"] if peers and "fastbp" in best else None)
+            ratio = f"{ratios[-1]:.2f}" if ratios[-1] else "-"
             out(f"| {network}, {NETWORKS[network]} | {threads} | {' | '.join(cells)} | {ratio} |\n")
             sys.stdout.flush()
             same = {name: value for name, value in losses.items() if name != "sklearn"}
             if same and max(same.values()) - min(same.values()) > 1e-3 * max(same.values()):
                 out(f"the libraries disagree on the first loss: {same}\n")
+    if arguments.json:
+        json.dump(ratios, sys.stdout)
 
 
 if __name__ == "__main__":

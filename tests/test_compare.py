@@ -1,5 +1,6 @@
-"""The comparison with other libraries compares the same thing: their steps give the same losses."""
+"""The comparisons with other libraries compare the same thing: equal losses of their steps, and equal products."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -7,16 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "compare.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIZES, BATCH = [64, 100, 10], 32
+
+
+def load(name):
+    """A script of the benchmarks as a module."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="module")
 def compare():
-    spec = importlib.util.spec_from_file_location("compare", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("compare")
+
+
+@pytest.fixture(scope="module")
+def products():
+    return load("products")
 
 
 def losses(make, compare, steps=20):
@@ -42,3 +54,31 @@ def test_missing_libraries_are_named(compare, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
     compare.main()
     assert "sklearn is not installed and left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@pytest.mark.parametrize("product", ["square 70", "forward 30,64,50", "dw 30,64,50", "dx 30,64,50"])
+def test_products_agree(products, library, product, dtype):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    results = []
+    for name in ("fastbp", library):
+        kind, arrays = products.operands(product, dtype)
+        products.CALLS[name](kind, arrays)()
+        results.append(np.array(arrays["out"]))
+    # sums of at most 70 terms of size 1, in another order
+    np.testing.assert_allclose(*results, rtol=0, atol=70 * 4 * np.finfo(dtype).eps)
+
+
+def test_ratio_of_products(products):
+    assert products.ratio({"fastbp": 2.0, "numpy": 3.0, "torch": 5.0}) == 1.5
+    assert products.ratio({"fastbp": 2.0}) is None
+    assert products.ratio({"numpy": 2.0}) is None
+    assert products.mean([0.5, 2.0, 8.0]) == pytest.approx(2.0)
+
+
+def test_asv_tracks_every_product_and_network(compare, products):
+    suite = load("suite.gemm")
+    assert suite.SHAPES == products.PRODUCTS
+    assert load("suite.training").Ratio.params[0] == list(compare.NETWORKS)
