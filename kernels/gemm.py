@@ -29,7 +29,7 @@ from fastbp.kernels._program import Call, NotRecordable, recorder, run
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
 from fastbp.kernels.functions import sigmoid, tanh
-from fastbp.kernels.microkernel import finish_tile, multiply_tile, tile_buffer
+from fastbp.kernels.microkernel import finish_tile, multiply_tile, tile_buffer, wide_columns
 from fastbp.kernels.packing import pack_panels
 from fastbp.kernels.partition import (
     SLAB,
@@ -86,12 +86,15 @@ def _multiply(p, t, threads):
     b_panels = pointer_at(p.work, p.alpha)
     a_panels = shift(b_panels, p.pack_b * round_up(columns, NR) * depth + t * p.mc * depth)
     tile = tile_buffer(c)
+    width = NR if p.pack_b else wide_columns(rows, MR, NR)
     for ic in range(row_start, row_stop, p.mc):
         ic_stop = min(ic + p.mc, row_stop)
         if p.pack_a:
             pack_panels(shift(a, ic * p.a_row), p.a_row, p.a_k, ic_stop - ic, MR, depth, a_panels)
-        for j in range(column_start, column_stop, NR):
-            tile_columns = min(NR, column_stop - j)
+        j = column_start
+        while j < column_stop:
+            is_wide = width > NR and j + width <= column_stop
+            tile_columns, tile_row = (width, width) if is_wide else (min(NR, column_stop - j), NR)
             b_panel, b_k = (shift(b_panels, j * depth), NR) if p.pack_b else (shift(b, j), p.b_k)
             for i in range(ic, ic_stop, MR):
                 tile_rows = min(MR, ic_stop - i)
@@ -100,17 +103,20 @@ def _multiply(p, t, threads):
                     a_panel, a_row, a_k = shift(a_panels, (i - ic) * depth), 1, MR
                 c_tile = shift(c, i * c_row + j)
                 if p.far_c:
-                    _prefetch_tile(c_tile, c_row, tile_rows, NR)
+                    _prefetch_tile(c_tile, c_row, tile_rows, tile_columns)
                 if p.plain and tile_columns == NR and tile_rows % (MR // 3) == 0:
                     multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, c_tile, c_row)
                     continue
-                multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, tile, NR)
-                finish_tile(
-                    tile, c_tile, c_row, shift(d, i * d_row + j), d_row, shift(bias, j), tile_rows, tile_columns,
-                    p.form, p.activation, p.carry != 0, p.alpha, p.beta, p.slope,
-                )  # fmt: skip
+                multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, tile, tile_row)
+                for n in range(0, tile_columns, NR):
+                    finish_tile(
+                        shift(tile, n), tile_row, shift(c_tile, n), c_row, shift(d, i * d_row + j + n), d_row,
+                        shift(bias, j + n), tile_rows, min(NR, tile_columns - n),
+                        p.form, p.activation, p.carry != 0, p.alpha, p.beta, p.slope,
+                    )  # fmt: skip
                 if p.form == ACTIVATE and p.activation >= SIGMOID:
                     _activate_tile(c_tile, c_row, tile_rows, tile_columns, p.activation)
+            j += tile_columns
     return 0
 
 

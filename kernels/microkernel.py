@@ -8,7 +8,8 @@ row through the epilogue into C. The idea is the register block of Goto and van 
 Matrix Multiplication (ACM TOMS 34, 2008), and of BLIS.
 
 Edges of C do not pay for a whole tile: there are loops over all, two and one third of its rows, and over every half
-vector of its columns. Rows that a loop has too many repeat the last one that exists; columns are masked.
+vector of its columns. Products of very few rows have tiles of their own, one or two rows high and as wide as the
+registers allow, that read B in long stretches. Rows that a loop has too many repeat the last one that exists; columns are masked.
 """
 
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
+from fastbp.kernels._jit import inner
 from fastbp.kernels._vector import INDEX, Vectors
 from fastbp.kernels.epilogue import (
     ACTIVATE,
@@ -64,12 +66,22 @@ def _emit_sums(builder, vectors, panel, depth):
     builder.cbranch(builder.icmp_signed("<", k, depth), body, done)
 
     builder.position_at_end(body)
-    b_k = [v.load(first.offset(b, j * first.lanes), panel.mask if v is last else None) for j, v in enumerate(vectors)]
-    for i in rows:
-        a_ik = first.load_scalar(first.offset(a[0], i) if is_contiguous else a[i])
-        for v, b_kj, sum_ij in zip(vectors, b_k, acc[i], strict=True):
-            sum_ij.add_incoming(v.zero, entry)
-            sum_ij.add_incoming(v.multiply_add(v.splat(a_ik), b_kj, sum_ij), body)
+    is_wide = len(vectors) > 2  # few rows stay in registers while the vectors of B stream past them, else the reverse
+
+    def a_ik(i):
+        return first.load_scalar(first.offset(a[0], i) if is_contiguous else a[i])
+
+    def b_kj(j):
+        return vectors[j].load(first.offset(b, j * first.lanes), panel.mask if vectors[j] is last else None)
+
+    columns = range(len(vectors))
+    held = [a_ik(i) for i in rows] if is_wide else [b_kj(j) for j in columns]
+    for streamed in columns if is_wide else rows:
+        passing = b_kj(streamed) if is_wide else a_ik(streamed)
+        for n, kept in enumerate(held):
+            i, j, x, y = (n, streamed, kept, passing) if is_wide else (streamed, n, passing, kept)
+            acc[i][j].add_incoming(vectors[j].zero, entry)
+            acc[i][j].add_incoming(vectors[j].multiply_add(vectors[j].splat(x), y, acc[i][j]), body)
     for pointer, start in zip(a, panel.a, strict=True):
         pointer.add_incoming(start, entry)
         pointer.add_incoming(first.offset(pointer, panel.a_k), body)
@@ -90,14 +102,19 @@ def _not_unrolled(module):
     return loop
 
 
-def row_classes(mr):
-    """Heights of the loops of a tile."""
-    return (mr // 3, 2 * mr // 3, mr)
+@inner
+def wide_columns(rows, MR, NR):
+    """Columns of a tile of few rows: as many as fill the registers; NR for more rows."""
+    if rows == 1:
+        return MR * NR
+    if rows == 2:
+        return MR * NR // 2
+    return MR * NR // (MR // 3) if rows <= MR // 3 else NR
 
 
 @intrinsic
 def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, tile, tile_row):
-    """tile[i, j] = sum_k A[i, k] B[k, j] for i < rows <= MR, j < columns <= NR.
+    """tile[i, j] = sum_k A[i, k] B[k, j] for i < rows <= MR, j < columns <= NR, or as many as `wide_columns` says.
 
     a, b, tile: pointers; a_row, a_k: strides of A; b_k, tile_row: elements from one row to the next. The tile is
     written whole, up to the height of the loop and the width of its vectors.
@@ -117,17 +134,25 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
                     part.store(x, v.offset(target, j * v.lanes))
             builder.branch(end)
 
+        starts, last_row = [a], builder.sub(rows, INDEX(1))
+        for i in range(1, sizes.mr):
+            inside = builder.icmp_signed("<", INDEX(i), last_row)
+            starts.append(v.offset(a, builder.mul(builder.select(inside, INDEX(i), last_row), a_row)))
+
+        third = sizes.mr // 3
+        with builder.if_then(builder.icmp_signed(">", columns, INDEX(sizes.nr))):
+            for height in sorted({1, 2, third}):
+                with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
+                    vectors = [Vectors(builder, real, sizes.lanes) for _ in range(2 * sizes.mr // height)]
+                    sums(vectors, Panel(height, starts[:height], a_k, b, b_k, None))
+            builder.unreachable()
+
         # a panel of A, or columns of it: one pointer serves all rows
         whole = builder.and_(
             builder.icmp_signed("==", rows, INDEX(sizes.mr)), builder.icmp_signed("==", columns, INDEX(sizes.nr))
         )
         with builder.if_then(builder.and_(whole, builder.icmp_signed("==", a_row, INDEX(1)))):
             sums([v, again], Panel(sizes.mr, [a], a_k, b, b_k, None))
-
-        starts, last = [a], builder.sub(rows, INDEX(1))
-        for i in range(1, sizes.mr):
-            inside = builder.icmp_signed("<", INDEX(i), last)
-            starts.append(v.offset(a, builder.mul(builder.select(inside, INDEX(i), last), a_row)))
 
         def strided(height, vectors, is_masked):
             mask = vectors[-1].lanes_below(columns, (len(vectors) - 1) * v.lanes) if is_masked else None
@@ -142,11 +167,10 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
                     strided(height, vectors, True)
             strided(height, [v, again], True)
 
-        *lower, highest = row_classes(sizes.mr)
-        for height in lower:
+        for height in (third, 2 * third):
             with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
                 by_width(height)
-        by_width(highest)
+        by_width(sizes.mr)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
@@ -155,19 +179,19 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
 
 
 _FINISH = (
-    *("tile", "c", "c_row", "d", "d_row", "bias", "rows", "columns"),
+    *("tile", "tile_row", "c", "c_row", "d", "d_row", "bias", "rows", "columns"),
     *("form", "activation", "carry", "alpha", "beta", "slope"),
 )
 
 
 @intrinsic
 def finish_tile(
-    typing_context, tile, c, c_row, d, d_row, bias, rows, columns, form, activation, carry, alpha, beta, slope
+    typing_context, tile, tile_row, c, c_row, d, d_row, bias, rows, columns, form, activation, carry, alpha, beta, slope
 ):
     """Take a tile through the epilogue into C.
 
-    c, d, bias: pointers; c_row, d_row: elements from one row of C and D to the next; rows, columns: how much of the
-    tile exists; carry: C holds the sum over the earlier blocks of k (for ACTIVATE and SLOPE).
+    tile, c, d, bias: pointers; tile_row, c_row, d_row: elements from one row to the next; rows, columns: how much
+    of the tile exists; carry: C holds the sum over the earlier blocks of k (for ACTIVATE and SLOPE).
     """
     real, index = tile.dtype, types.int64
     sizes = _cpu.blocks(real.bitwidth // 8)
@@ -185,7 +209,7 @@ def finish_tile(
             with cgutils.for_range(builder, args.rows) as loop:
                 c = v.offset(args.c, builder.mul(loop.index, args.c_row))
                 d = v.offset(args.d, builder.mul(loop.index, args.d_row))
-                tile = v.offset(args.tile, builder.mul(loop.index, INDEX(sizes.nr)))
+                tile = v.offset(args.tile, builder.mul(loop.index, args.tile_row))
                 for j, mask in places:
                     place = SimpleNamespace(c=v.offset(c, j), d=v.offset(d, j), bias=v.offset(args.bias, j), mask=None)
                     acc = v.load(v.offset(tile, j))
@@ -238,7 +262,7 @@ def finish_tile(
         return context.get_dummy_value()
 
     p = types.CPointer(real)
-    signature = types.void(p, p, index, p, index, p, index, index, index, index, types.boolean, real, real, real)
+    signature = types.void(p, index, p, index, p, index, p, index, index, index, index, types.boolean, real, real, real)
     return signature, generate
 
 
