@@ -204,7 +204,7 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
     _describe_form(p, form, activation, alpha, beta, slope, part)
     a_stride, b_stride = max(abs(p.a_row), abs(p.a_k)) * size, abs(p.b_k) * size
     p.pack_a = int(K > 0 and p.columns > 2 * NR and (is_large or pays_packing(p.rows * K * size, a_stride)))
-    pays = p.rows > 2 * MR and (is_large or pays_packing(p.columns * K * size, b_stride))
+    pays = (is_large and p.rows > MR) or (p.rows > 2 * MR and pays_packing(p.columns * K * size, b_stride))
     p.pack_b = int(K > 0 and (pays or (p.columns > 1 and p.b_column != 1)))
     p.far_c = int(M * N * size > L2_BYTES // 2)
     if p.pack_a:
