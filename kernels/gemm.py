@@ -44,6 +44,7 @@ from fastbp.kernels.partition import (
 
 # Bits of ``part``: whether k starts and ends with this part of a product, and whether it is part of a large one.
 FIRST, LAST, LARGE = 1, 2, 4
+WHOLE = FIRST | LAST
 # Bits of what `_gemm` returns: what is left to do. 0: nothing, the product is computed.
 RUN, WIDE, PACKED, ENLARGE, COPY, CUT = 8, 16, 32, 64, 128, 256
 
@@ -208,7 +209,7 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
     p.pack_b = int(K > 0 and (pays or (p.columns > 1 and p.b_column != 1)))
     p.far_c = int(M * N * size > L2_BYTES // 2)
     if p.pack_a:
-        p.mc = max(MR, L2_BYTES // 2 // (K * size) // MR * MR)
+        p.mc = min(round_up(p.rows, MR), max(MR, L2_BYTES // 2 // (K * size) // MR * MR))
     else:
         p.mc = p.rows if p.rows < p.columns else MR  # the larger matrix streams past the smaller one
     p.needed = (p.pack_b * round_up(p.columns, NR) + p.pack_a * p.mc * p.pool) * K
@@ -278,7 +279,7 @@ class _Products(threading.local):
 _products = _Products()
 
 
-def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1.0, beta=0.0, slope=0.0, part=3):
+def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1.0, beta=0.0, slope=0.0, part=WHOLE):
     """out = epilogue(a b), as described in ``epilogue.py``.
 
     Parameters
@@ -294,7 +295,7 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
     alpha, beta, slope : float
         Factors of the linear epilogue, slope of the leaky rectifier.
     part : int
-        FIRST and LAST unless this is a part of a product that is cut along k.
+        WHOLE, or the bits of one part of a product that is cut up.
     """
     if _runtime.recorder.program is not None:
         _record(a, b, out, d, bias, form, activation, alpha, beta, slope, part)
@@ -350,7 +351,7 @@ def _record(a, b, out, d, bias, form, *rest):
         _cut(a, b, out, d, bias, form, *rest[:-1])
     elif status & RUN:
         program.add(product.steps_for(status), product.record, a, b, out, d, bias)
-        if status & PACKED:
+        if product.record["needed"][0]:
             program.needs_workspace(product.record)
         if form == DESCENT:
             program.follows_rate(product.record)

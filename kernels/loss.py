@@ -42,6 +42,7 @@ NOT_FINITE, WRONG_LABEL = 1, 2
 
 @task(_SOFTMAX_CROSS_ENTROPY)
 def _check_labels(p, t, threads):
+    """WRONG_LABEL if one is out of range, before anything is read by it."""
     labels = carray(pointer_at(p.labels, p.rows), p.rows)
     for n in range(p.rows):
         if labels[n] < 0 or labels[n] >= p.columns:
@@ -69,6 +70,7 @@ def _softmax_cross_entropy(p, t, threads):
 
 @task(_SOFTMAX_CROSS_ENTROPY)
 def _mean_loss(p, t, threads):
+    """The mean of the losses of the rows, behind them; NOT_FINITE if it is not."""
     row_loss = carray(pointer_at(p.row_loss, 0.0), p.rows + 1)
     row_loss[p.rows] = _in_order(row_loss, p.rows) / p.rows
     return 0 if math.isfinite(row_loss[p.rows]) else NOT_FINITE

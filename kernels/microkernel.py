@@ -9,7 +9,8 @@ Matrix Multiplication (ACM TOMS 34, 2008), and of BLIS.
 
 Edges of C do not pay for a whole tile: there are loops over all, two and one third of its rows, and over every half
 vector of its columns. Products of very few rows have tiles of their own, one or two rows high and as wide as the
-registers allow, that read B in long stretches. Rows that a loop has too many repeat the last one that exists; columns are masked.
+registers allow, that read B in long stretches. Rows that a loop has too many repeat the last one that exists; columns
+are masked.
 """
 
 from types import SimpleNamespace

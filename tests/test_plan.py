@@ -180,3 +180,21 @@ def test_gradient_of_the_input_is_skipped_unless_asked_for(monkeypatch):
     assert asked[2:] == [True, True]
     net.backward(y)
     assert asked[4:] == [True, False]
+
+
+def test_a_step_whose_operands_are_packed():
+    # rows of 4096 bytes start in one set of a cache: such a matrix is packed into the workspace of the recorded step
+    rng = np.random.default_rng(0)
+    x, y = rng.random((64, 1024), np.float32), rng.integers(0, 96, 64)
+    loss, rate = fb.SoftmaxCrossEntropy(), 0.1
+    net = fb.Sequential(fb.Affine(1024), fb.ReLU(), fb.Affine(96), input_shape=1024, seed=0)
+    by_hand = fb.Sequential(fb.Affine(1024), fb.ReLU(), fb.Affine(96), input_shape=1024, seed=0)
+    for _ in range(3):
+        value = net.train_step(x, y, loss=loss, optimizer=fb.SGD(rate))
+        expected, delta = loss(by_hand.forward(x), y)
+        by_hand.backward(delta)
+        fb.SGD(rate).step(by_hand.parameters())
+        assert value == pytest.approx(expected, rel=1e-5)
+    for parameter, other in zip(net.parameters(), by_hand.parameters(), strict=True):
+        # sums of at most 1024 terms, in three steps
+        np.testing.assert_allclose(parameter.value, other.value, rtol=0, atol=3 * 1024 * np.finfo(np.float32).eps)
