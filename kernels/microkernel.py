@@ -7,10 +7,10 @@ One step of k loads up to NR elements of B as two vectors, broadcasts the MR ele
 row through the epilogue into C. The idea is the register block of Goto and van de Geijn, Anatomy of High-Performance
 Matrix Multiplication (ACM TOMS 34, 2008), and of BLIS.
 
-Edges of C do not pay for a whole tile: there are loops over all, two and one third of its rows, and over every half
-vector of its columns. Products of very few rows have tiles of their own, one or two rows high and as wide as the
-registers allow, that read B in long stretches. Rows that a loop has too many repeat the last one that exists; columns
-are masked.
+Edges of C do not pay for a whole tile: there are loops over all, two thirds, one third and one sixth of its rows, and
+over every half vector of its columns. Products of very few rows have tiles of their own, one or two rows high and as
+wide as the registers allow, that read B in long stretches. Rows that a loop has too many repeat the last one that
+exists; columns are masked.
 """
 
 from types import SimpleNamespace
@@ -168,7 +168,7 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
                     strided(height, vectors, True)
             strided(height, [v, again], True)
 
-        for height in (third, 2 * third):
+        for height in (sizes.mr // 6, third, 2 * third):
             with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
                 by_width(height)
         by_width(sizes.mr)

@@ -1,0 +1,247 @@
+"""The recorded training step does what the layers do one by one, whatever changes between two steps."""
+
+import copy
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+
+import fastbp as fb
+from fastbp.kernels import _runtime
+
+CROSS_ENTROPY = fb.SoftmaxCrossEntropy()
+INPUTS, CLASSES = 40, 7
+
+
+def network(dtype="float32", seed=0):
+    layers = fb.Affine(50), fb.ReLU(), fb.Affine(33, bias=False), fb.Tanh(), fb.Affine(CLASSES)
+    return fb.Sequential(*layers, input_shape=INPUTS, dtype=dtype, seed=seed)
+
+
+def batch(n, dtype="float32", seed=0):
+    rng = np.random.default_rng([n, seed])
+    return rng.standard_normal((n, INPUTS)).astype(dtype), rng.integers(0, CLASSES, n)
+
+
+def step_by_hand(net, x, y, loss, rate, l2):
+    value, delta = loss(net.forward(x), y)
+    net.backward(delta, l2=l2)
+    for parameter in net.parameters():
+        parameter.value = parameter.value - rate * parameter.grad
+    return value
+
+
+def assert_close(net, other, steps):
+    """To the rounding of sums of at most 100 terms, none of which is far above 1, carried through some steps."""
+    for parameter, expected in zip(net.parameters(), other.parameters(), strict=True):
+        bound = steps * 100 * np.finfo(net.dtype).eps
+        np.testing.assert_allclose(parameter.value, expected.value, rtol=0, atol=bound, err_msg=parameter.name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_may_change_between_two_steps(dtype):
+    net, other = network(dtype), network(dtype)
+    changes = itertools.product([0.1, 0.02], [0.0, 0.01], [CROSS_ENTROPY, fb.MeanSquaredError()], [30, 31, 64])
+    cases = [case for case in changes for _ in range(2)]
+    for number, (rate, l2, loss, n) in enumerate(cases):
+        x, y = batch(n, dtype, number)
+        t = y if loss is CROSS_ENTROPY else np.eye(CLASSES, dtype=dtype)[y]
+        value = net.train_step(x, t, loss=loss, optimizer=fb.SGD(rate), l2=l2)
+        expected = step_by_hand(other, x, t, loss, rate, l2)
+        assert value == pytest.approx(expected, rel=1e3 * float(np.finfo(dtype).eps))
+    assert_close(net, other, len(cases))
+
+
+def test_a_rate_that_changes_with_every_step():
+    net, other = network(), network()
+    optimizer = fb.SGD(lambda step: 0.1 / (1 + step))
+    x, y = batch(20)
+    for step in range(10):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer)
+        step_by_hand(other, x, y, CROSS_ENTROPY, 0.1 / (1 + step), 0.0)
+    assert_close(net, other, 10)
+
+
+class Plain(fb.SGD):
+    """Not fused: the step ends in the gradients."""
+
+
+def test_optimizers_may_take_turns():
+    net, other = network(), network()
+    x, y = batch(20)
+    for step in range(10):
+        optimizer = (fb.SGD, Plain)[step % 2](0.1)
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer)
+        step_by_hand(other, x, y, CROSS_ENTROPY, 0.1, 0.0)
+        assert optimizer.steps == 1
+    assert_close(net, other, 10)
+
+
+GIVEN = {
+    "the same": lambda x, y: (x, y),
+    "another array": lambda x, y: (x.copy(), y.copy()),
+    "F order": lambda x, y: (np.asfortranarray(x), y),
+    "strided": lambda x, y: (np.repeat(x, 2, axis=1)[:, ::2], np.repeat(y, 2)[::2]),
+    "reversed": lambda x, y: (x[::-1].copy()[::-1], y[::-1].copy()[::-1]),
+    "float64": lambda x, y: (x.astype(np.float64), y.astype(np.int32)),
+    "lists": lambda x, y: (x.tolist(), y.tolist()),
+    "read-only": lambda x, y: (np.broadcast_to(x, x.shape), np.broadcast_to(y, y.shape)),
+    "unaligned": lambda x, y: (unaligned(x), unaligned(y)),
+    "1-of-K": lambda x, y: (x, np.eye(CLASSES)[y]),
+}
+
+
+def unaligned(x):
+    place = np.empty(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    place[...] = x
+    return place
+
+
+@pytest.mark.parametrize("given", list(GIVEN))
+def test_batches_in_any_form(given):
+    net, other = network(), network()
+    for n in range(4):
+        x, y = batch(25, seed=n)
+        net.train_step(*(x, y) if n == 0 else GIVEN[given](x, y), loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+        step_by_hand(other, x, y, CROSS_ENTROPY, 0.1, 0.0)
+    assert_close(net, other, 4)
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES, 2**40, -(2**62)])
+def test_a_wrong_label_is_named_and_changes_nothing(label):
+    net = network()
+    x, y = batch(25)
+    optimizer = fb.SGD(0.1)
+    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer)
+    before = [parameter.value.copy() for parameter in net.parameters()]
+    wrong = y.copy()
+    wrong[11] = label
+    with pytest.raises(ValueError, match=rf"labels must be from 0 to {CLASSES - 1}.*{label}"):
+        net.train_step(x, wrong, loss=CROSS_ENTROPY, optimizer=optimizer)
+    for parameter, value in zip(net.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+    assert optimizer.steps == 1
+    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("steps_before", [0, 1])
+def test_a_loss_that_is_not_finite_changes_nothing(value, steps_before):
+    net, optimizer = network(), fb.SGD(0.1)
+    x, y = batch(25)
+    for _ in range(steps_before):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer)
+    before = [parameter.value.copy() for parameter in net.parameters()]
+    wrong = x.copy()
+    wrong[3, 4] = value
+    with pytest.raises(FloatingPointError, match="the loss is nan"):
+        net.train_step(wrong, y, loss=CROSS_ENTROPY, optimizer=optimizer)
+    for parameter, expected in zip(net.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.value, expected)
+    assert optimizer.steps == steps_before
+    assert np.isfinite(net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer))
+
+
+def test_parameters_may_be_set_and_networks_copied():
+    net, other = network(), network()
+    x, y = batch(25)
+    for change in (
+        lambda net: net,
+        copy.deepcopy,
+        lambda net: pickle.loads(pickle.dumps(net)),
+        lambda net: net.astype("float32"),
+    ):
+        net, other = change(net), change(other)
+        net.parameters()[0].value = other.parameters()[0].value = np.full((50, INPUTS), 0.01)
+        for _ in range(2):
+            net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+            step_by_hand(other, x, y, CROSS_ENTROPY, 0.1, 0.0)
+    assert_close(net, other, 8)
+
+
+def test_networks_take_turns():
+    nets, others = [network(seed=s) for s in (1, 2)], [network(seed=s) for s in (1, 2)]
+    for n in range(6):
+        x, y = batch(20 + n % 2, seed=n)
+        nets[n % 2].train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+        step_by_hand(others[n % 2], x, y, CROSS_ENTROPY, 0.1, 0.0)
+    for net, other in zip(nets, others, strict=True):
+        assert_close(net, other, 6)
+
+
+class Double(fb.Identity):
+    """A layer of the user's own, which computes without kernels."""
+
+    def forward(self, ctx, x):
+        return 2 * x
+
+    def backward(self, ctx, dy):
+        return 2 * dy
+
+
+def test_layers_of_the_users_own():
+    net = fb.Sequential(fb.Affine(20), Double(), fb.Affine(CLASSES), input_shape=INPUTS, seed=0)
+    other = copy.deepcopy(net)
+    x, y = batch(25)
+    for _ in range(3):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+        step_by_hand(other, x, y, CROSS_ENTROPY, 0.1, 0.0)
+    assert_close(net, other, 3)
+
+
+def test_layers_without_a_task_are_run_one_by_one():
+    layers = fb.Affine(20), fb.Softmax(), fb.Affine(CLASSES), fb.LogSoftmax()
+    net = fb.Sequential(*layers, input_shape=INPUTS, seed=0)
+    other = copy.deepcopy(net)
+    x, y = batch(25)
+    t, loss = np.eye(CLASSES, dtype=np.float32)[y], fb.SquaredError()
+    for _ in range(3):
+        net.train_step(x, t, loss=loss, optimizer=fb.SGD(0.01))
+        step_by_hand(other, x, t, loss, 0.01, 0.0)
+    assert _runtime.recorder.program is None
+    assert_close(net, other, 3)
+
+
+def test_an_error_ends_the_recording(monkeypatch):
+    net = network()
+    x, y = batch(25)
+
+    def fails(*_, **__):
+        raise ArithmeticError("no gradient today")
+
+    monkeypatch.setattr(fb.Affine, "backward", fails)
+    with pytest.raises(ArithmeticError):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    monkeypatch.undo()
+    assert _runtime.recorder.program is None
+    other = copy.deepcopy(net)
+    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    step_by_hand(other, x, y, CROSS_ENTROPY, 0.1, 0.0)
+    assert_close(net, other, 1)
+
+
+def test_the_first_batch_is_not_kept():
+    net = network()
+    x, y = batch(25)
+    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    address = x.ctypes.data
+    program = net._steps.last._programs[0]
+    assert all(array.ctypes.data != address for array in program._kept)
+
+
+def test_training_changes_nothing_with_the_threads():
+    before = fb.get_num_threads()
+    x, y = batch(300)
+    results = []
+    try:
+        for first, second in itertools.product([1, before], repeat=2):
+            net = network()
+            for threads in (first, second):
+                fb.set_num_threads(threads)
+                net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+            results.append(np.concatenate([parameter.value.ravel() for parameter in net.parameters()]))
+    finally:
+        fb.set_num_threads(before)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
