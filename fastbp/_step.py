@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbp._checks import Array
 from fastbp._plan import Plan
-from fastbp.kernels._program import NotRecordable, recording
+from fastbp.kernels._program import OVERLAPS, NotRecordable, recording
 from fastbp.kernels.loss import WRONG_LABEL
 from fastbp.layers import BY_NAME
 from fastbp.losses import Loss, SoftmaxCrossEntropy, UserLoss
@@ -48,19 +48,25 @@ class Step:
         self._key = (x.shape, t.shape, t.dtype, type(loss), l2, updates)
         self.is_whole = type(loss) is SoftmaxCrossEntropy and t.ndim == 1
         self._rate = 1.0
-        with recording() as program:
+        rate = self._rate if updates else None
+        x, t = np.empty_like(x), np.empty_like(t)  # stand-ins, which share no memory with anything else
+        with recording() as forward:
             self._u = plan.forward(x)
             self._delta = plan.loss_context.output("delta", self._u.shape, self._u.dtype)
             if self.is_whole:
                 loss.compute(self._u, t, self._delta)
-                plan.backward(self._delta, l2=l2, rate=self._rate if updates else None)
-        program.close(x=x, t=t)
-        self._programs = [program]
+                plan.backward(self._delta, l2=l2, rate=rate)
+        backward = forward
         if not self.is_whole:
-            with recording() as program:
-                plan.backward(self._delta, l2=l2, rate=self._rate if updates else None)
-            program.close(x=x, t=t)
-            self._programs.append(program)
+            with recording() as backward:
+                plan.backward(self._delta, l2=l2, rate=rate)
+        parameters = [parameter for layer in plan.layers for parameter in layer.parameters]
+        written = [p.value if updates else p.grad for p in parameters]
+        for program in {forward, backward}:
+            program.close(x, t, written)
+        self._forward, self._backward = forward, backward
+        for context in plan.contexts:
+            context.saved = ()  # the stand-ins
 
     def is_for(self, x: Array, t: Array, loss: Loss, l2: float, updates: bool) -> bool:
         """Whether this is the step for checked arrays ``x`` and ``t``."""
@@ -70,6 +76,7 @@ class Step:
         """Whether ``x`` and ``t``, not checked by anyone, can go into the program as they are."""
         return (
             self.is_whole  # the program checks the labels
+            and type(l2) is float
             and type(x) is type(t) is np.ndarray
             and x.dtype is self._u.dtype
             and self.is_for(x, t, loss, l2, updates)
@@ -81,20 +88,22 @@ class Step:
 
     def run(self, x: Array, t: Array, loss: Loss, rate: float | None) -> float:
         """The loss of the batch, before parameters or gradients are written; they are not if it is not finite."""
-        first, last = self._programs[0], self._programs[-1]
         if rate is not None and rate != self._rate:
-            last.set_rate(rate)
+            self._backward.set_rate(rate)
             self._rate = rate
-        status = first.run(x, t)
+        status = self._forward.run(x, t)
+        if status == OVERLAPS:
+            x, t = x.copy(), t.copy()
+            status = self._forward.run(x, t)
         if self.is_whole:
             if status == WRONG_LABEL:
-                raise LabelError
-            value: float = first.value.item()
+                raise LabelError("a label is out of range")
+            value: float = self._forward.value.item()
         else:
             value = loss.compute(self._u, t, self._delta)
         check_loss(value, loss, self._delta)
-        if last is not first:
-            last.run(x, t)
+        if not self.is_whole:
+            self._backward.run(x, t)
         return value
 
 
@@ -105,7 +114,9 @@ class Steps:
         self._plan = plan
         self._steps: list[Step] = []
         # a layer of the user's may compute without kernels, which a program would not see
-        self._recordable = all(BY_NAME.get(type(layer).__name__) is type(layer) for layer in plan.layers)
+        known = all(BY_NAME.get(type(layer).__name__) is type(layer) for layer in plan.layers)
+        self._recordable = known and any(layer.parameters for layer in plan.layers)
+        self._largest = 0
         self.last: Step | None = None
 
     def step(self, x: Array, t: Array, loss: Loss, l2: float, updates: bool) -> Step | None:
@@ -116,9 +127,11 @@ class Steps:
                 return step
         if not self._recordable:
             return None
+        if len(x) > self._largest:  # the buffers of the steps before are too small now, and not kept for them alone
+            self._steps, self._largest = [], len(x)
         try:
             self.last = Step(self._plan, x, t, loss, l2, updates)
-        except NotRecordable:
+        except NotRecordable:  # a layer that is not made of tasks
             self._recordable = False
             return None
         self._steps = [*self._steps[-_KEPT + 1 :], self.last]

@@ -5,6 +5,7 @@
 
 import copy
 import math
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -42,11 +43,17 @@ class _Guard:
     """Context of the one thread that trains a network."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), 0
 
     def __enter__(self) -> None:
+        process = os.getpid()
         if not self._lock.acquire(blocking=False):
-            raise RuntimeError("this network is being trained by another thread; train a copy.deepcopy of it")
+            if self._process == process:
+                raise RuntimeError("this network is being trained by another thread; train a copy.deepcopy of it")
+            # the parent was training when this process was forked from it: that thread does not exist here
+            self._lock = threading.Lock()
+            self._lock.acquire()
+        self._process = process
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -270,7 +277,7 @@ class Network:
             return self._step(samples, targets, loss, optimizer, l2)
 
     def _step(self, x: Array, t: Array, loss: losses.Loss, optimizer: Any, l2: float) -> float:
-        """`train_step` on checked arrays, within `_exclusive`."""
+        """`train_step` on checked arrays, under the guard."""
         plan = self._training_plan()
         if self._steps is None:
             self._steps = Steps(plan)
@@ -289,7 +296,7 @@ class Network:
         return value
 
     def _run(self, step: Step, x: Array, t: Array, loss: losses.Loss, optimizer: Any) -> float:
-        """A recorded step, within `_exclusive`."""
+        """A recorded step, under the guard."""
         self._waiting = None
         value = step.run(x, t, loss, optimizer.rate() if type(optimizer) is SGD else None)
         self._update(optimizer)

@@ -29,14 +29,23 @@ class SGD:
     """
 
     def __init__(self, lr: float | Callable[[int], float]) -> None:
-        self.lr = lr if callable(lr) else check_number(lr, "SGD: lr")
+        self.lr = lr
         self.steps = 0
+
+    @property
+    def lr(self) -> float | Callable[[int], float]:
+        """The rate, or the function that gives it."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Callable[[int], float]) -> None:
+        self._lr = lr if callable(lr) else check_number(lr, "SGD: lr")
 
     def rate(self) -> float:
         """Learning rate of the next step."""
-        if callable(self.lr):
-            return check_number(self.lr(self.steps), f"SGD: lr at step {self.steps}")
-        return self.lr
+        if callable(self._lr):
+            return check_number(self._lr(self.steps), f"SGD: lr at step {self.steps}")
+        return self._lr
 
     def step(self, parameters: Iterable[Parameter]) -> None:
         """Update every parameter in place from its ``grad``."""

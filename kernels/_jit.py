@@ -1,9 +1,9 @@
 """The one place where Numba's options are set.
 
 ``inner`` compiles a function that is linked into the kernels that call it; ``task`` compiles one that is described by a
-record and called through its address. ``kernel`` makes an entry point: a function with
-one explicit signature per dtype, compiled at its first use with that dtype, in a serial and a parallel variant of the
-same source (``prange`` is ``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that
+record and called through its address. ``kernel`` makes an entry point: a function with one explicit signature per
+dtype, compiled at its first use with that dtype, in a serial and a parallel variant of the same source (``prange`` is
+``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that
 C-ordered, Fortran-ordered, sliced and read-only arrays all run through one compilation, and other dtypes or ranks are
 refused.
 
@@ -157,8 +157,9 @@ class Kernel:
     def _wrong_type(self, args):
         """One line that names the first argument that does not fit the signature."""
         dtype = args[0].dtype
-        require_real(self.name, next(iter(inspect.signature(self.function).parameters)), dtype)
-        for (name, value), wanted in zip(self._arguments(args), self.signature(_REALS[dtype.char]), strict=True):
+        if dtype.char not in self._types or not dtype.isnative:
+            require_real(self.name, next(iter(inspect.signature(self.function).parameters)), dtype)
+        for (name, value), wanted in zip(self._arguments(args), self.signature(self._types[dtype.char]), strict=True):
             if not isinstance(wanted, types.Array):
                 if not isinstance(value, int | float | np.number):
                     return f"{self.name}: {name} must be a number, got {value!r}"

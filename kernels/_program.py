@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from numba import prange, types
+from numpy.lib.array_utils import byte_bounds
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._jit import NotRecordable as NotRecordable
@@ -26,11 +27,22 @@ class Call:
         self.steps = np.array([[task.address(dtype), self.address, 0] for task in tasks])
 
 
-@kernel(lambda integer: (array(integer, 2, layout="C"), array(integer, 2, layout="C"), *[index] * 3), integers=True)
-def _run(steps, slots, x, t, threads):
-    """Run the rows of ``steps``, after writing x (or t) to the addresses in the rows (address, 0 or 1) of ``slots``."""
+# Status of a program whose input is part of what it writes; tasks return smaller numbers.
+OVERLAPS = 100
+
+
+@kernel(lambda integer: (*[array(integer, 2, layout="C")] * 3, *[index] * 5), integers=True)
+def _run(steps, slots, written, x, x_stop, t, t_stop, threads):
+    """Run the rows of ``steps`` on the inputs at the addresses x and t, unless they meet the ranges in ``written``.
+
+    The rows (place, 0 for x or 1 for t, offset) of ``slots`` say where addresses in x and t are put first.
+    """
+    for i in range(written.shape[0]):
+        start, stop = written[i, 0], written[i, 1]
+        if (x < stop and start < x_stop) or (t < stop and start < t_stop):
+            return OVERLAPS
     for i in range(slots.shape[0]):
-        store(pointer_at(slots[i, 0], 0), 0, t if slots[i, 1] else x)
+        store(pointer_at(slots[i, 0], 0), 0, (t if slots[i, 1] else x) + slots[i, 2])
     for i in range(steps.shape[0]):
         task, record, wide = steps[i, 0], steps[i, 1], steps[i, 2]
         if wide and threads > 1:
@@ -43,12 +55,12 @@ def _run(steps, slots, x, t, threads):
     return 0
 
 
-_NO_SLOTS = np.empty((0, 2), np.int64)
+_NOTHING = np.empty((0, 2), np.int64)
 
 
-def run(steps, threads, slots=_NO_SLOTS, x=0, t=0):
+def run(steps, threads):
     """Run the rows of ``steps``; the status of the serial task that stopped them, or 0."""
-    return _run(threads, steps, slots, x, t, threads)
+    return _run(threads, steps, _NOTHING, _NOTHING, 0, 0, 0, 0, threads)
 
 
 @kernel(lambda number: (vector(number),), integers=True)
@@ -82,26 +94,31 @@ class Program:
         """``record["alpha"]`` is the negative learning rate."""
         self._rates.append(record)
 
-    def close(self, x, t):
-        """End of recording; ``x`` and ``t`` are the arrays in whose place `run` will be given others of their kind."""
+    def close(self, x, t, written):
+        """End of recording.
+
+        ``x`` and ``t`` are arrays of their own, in whose place `run` will be given others of their kind; ``written``:
+        arrays of the user that the program changes.
+        """
         if self._workspaces:
             needed = max(record["needed"].item() for record in self._workspaces)
             work = _runtime.aligned(needed, self._workspaces[0]["alpha"].dtype)
             self._kept.append(work)
             for record in self._workspaces:
                 record["work"], record["work_size"] = work.ctypes.data, work.size
-        addresses = [x.ctypes.data, t.ctypes.data]
-        self._slots = np.array(
-            [
-                (record.ctypes.data + record.dtype.fields[name][1], addresses.index(record[name]))
-                for _, record in self._calls
-                for name in record.dtype.names
-                if record.dtype[name].kind == "i" and record[name] in addresses
-            ]
-        ).reshape(-1, 2)
-        self._kept = [array for array in self._kept if array.ctypes.data not in addresses]
+        slots = []
+        for which, stand_in in enumerate((x, t)):
+            start, stop = byte_bounds(stand_in)
+            for _, record in self._calls:
+                for name in record.dtype.names:
+                    if record.dtype[name].kind == "i" and start <= record[name][0] < stop:
+                        place = record.ctypes.data + record.dtype.fields[name][1]
+                        slots.append((place, which, record[name][0] - start))
+        self._slots = np.array(slots) if slots else np.empty((0, 3), np.int64)
+        self._kept = [array for array in self._kept if not np.may_share_memory(array, x)]
         steps = [steps for steps, _ in self._calls]
-        self._steps = np.concatenate(steps) if steps else _NO_SLOTS
+        self._steps = np.concatenate(steps) if steps else _NOTHING
+        self._written = np.array([byte_bounds(array) for array in written] or _NOTHING)
 
     def set_rate(self, rate):
         """Use the learning rate ``rate`` from now on."""
@@ -109,8 +126,10 @@ class Program:
             record["alpha"] = -rate
 
     def run(self, x, t):
-        """Run all steps on the C-ordered arrays ``x`` and ``t``; 0, or the status of the task that stopped them."""
-        return run(self._steps, _runtime.team(), self._slots, address_of(x), address_of(t))
+        """Run all steps on the C-ordered arrays ``x`` and ``t``; 0, or the status of what stopped them."""
+        threads, x_start, t_start = _runtime.team(), address_of(x), address_of(t)
+        x_stop, t_stop = x_start + x.nbytes, t_start + t.nbytes
+        return _run(threads, self._steps, self._slots, self._written, x_start, x_stop, t_start, t_stop, threads)
 
 
 def recorder():
@@ -118,14 +137,14 @@ def recorder():
     return _runtime.recorder.program
 
 
-class _Calls(threading.local):
+class OwnCalls(threading.local):
     """The records that this Python thread uses again and again."""
 
     def __init__(self):
         self.of = {}
 
 
-_calls = _Calls()
+_calls = OwnCalls()
 
 
 def submit(layout, dtype, values, tasks, wide, kept):

@@ -100,7 +100,12 @@ def threads_for(work: float) -> int:
     Two states only: libgomp is slow to change the size of a team. A forked child stays serial, because GNU OpenMP
     dies in a child of a process that had threads.
     """
-    return 1 if work < PARALLEL_WORK else team()
+    return team() if pays_threads(work) else 1
+
+
+def pays_threads(work: float) -> bool:
+    """Whether ``work`` multiply-adds (or what takes as long) are worth a parallel region."""
+    return work >= PARALLEL_WORK
 
 
 def team() -> int:

@@ -21,7 +21,7 @@ from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, RELU, SIGMOID, SLOPE, TANH
-from fastbp.kernels.gemm import gemm
+from fastbp.kernels.gemm import gemm, renamed
 from fastbp.kernels.microkernel import tile_buffer
 from fastbp.kernels.partition import share
 
@@ -44,13 +44,14 @@ def check_shapes(name, **arrays):
     }
     sizes = {}
     for key, value in arrays.items():
-        if value is None:
+        if value is None and key in ("b", "h"):
             continue
         dimensions = letters[key]
         shape = getattr(value, "shape", None)
         if shape is None or len(shape) != len(dimensions):
             got = type(value).__name__ if shape is None else f"shape {shape}"
-            raise ValueError(f"{name}: {key} must have the shape ({', '.join(dimensions)}), got {got}")
+            wanted = f"({', '.join(dimensions)})".replace("(O)", "(O,)")
+            raise ValueError(f"{name}: {key} must be an array of the shape {wanted}, got {got}")
         for letter, size in zip(dimensions, shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 wanted = ", ".join(f"{k} ({', '.join(letters[k])})" for k, v in arrays.items() if v is not None)
@@ -63,13 +64,28 @@ def check_shapes(name, **arrays):
             raise TypeError(f"{name}: {key} must be {model.dtype} as {first} is, got {value.dtype}")
 
 
+def _refused(error, name, **arrays):
+    """The ``error`` of a product, in the words of its caller; raises at once if it is one of the shapes."""
+    check_shapes(name, **arrays)
+    return renamed(error, name, **arrays)
+
+
+def _check_outputs(name, inputs, outputs):
+    """Refuse outputs that cannot be written, or overlap an input or each other, before anything is written."""
+    check_shapes(name, **inputs, **outputs)
+    for key, out in outputs.items():
+        check_output(name, key, out)
+        for other, x in (inputs | outputs).items():
+            if other != key and np.may_share_memory(x, out):
+                raise ValueError(f"{name}: {key} must not overlap {other}")
+
+
 def affine_activation_forward(x, w, b, out, activation, slope=0.0):
     """out = f(x w' + b), with f named by an integer of ``epilogue.py``; b may be None."""
     try:
         gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
-    except _REFUSED:
-        check_shapes("affine_forward", x=x, w=w, b=b, out=out)
-        raise
+    except _REFUSED as error:
+        raise _refused(error, "affine_forward", x=x, w=w, b=b, out=out) from None
 
 
 def affine_forward(x, w, b, out):
@@ -124,6 +140,8 @@ def affine_backward(dy, x, w, dx, dw, db, l2=0.0):
     TypeError
         When the dtypes differ or are neither float32 nor float64.
     """
+    outputs = {key: out for key, out in (("dx", dx), ("dw", dw), ("db", db)) if out is not None}
+    _check_outputs("affine_backward", {"dy": dy, "x": x, "w": w}, outputs)
     if dw is not None:
         affine_weight_gradient(dy, x, w, dw, l2)
     if db is not None:
@@ -163,7 +181,9 @@ def affine_tanh_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
 
 
 def _activated_backward(activation, dy, y, x, w, delta, dx, dw, db, l2):
-    check_shapes("affine_backward", dy=dy, y=y, x=x, w=w, delta=delta, dx=dx, dw=dw, db=db)
+    outputs = {key: out for key, out in (("dx", dx), ("dw", dw), ("db", db)) if out is not None}
+    check_shapes("affine_backward", dy=dy, delta=delta)
+    _check_outputs("affine_backward", {"y": y, "x": x, "w": w, "delta": delta}, outputs)
     activation_backward(dy, y, delta, activation)
     affine_backward(delta, x, w, dx, dw, db, l2)
 
@@ -187,9 +207,8 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
             gemm(delta, w, dx)
         else:
             gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
-    except _REFUSED:
-        check_shapes("affine_delta", delta=delta, w=w, h=h, dx=dx)
-        raise
+    except _REFUSED as error:
+        raise _refused(error, "affine_delta", delta=delta, w=w, h=h, dx=dx) from None
 
 
 def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
@@ -200,14 +219,16 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
         if accumulate:
             gemm(delta.T, x, dw, beta=1.0)
             if l2:
+                if recorder():
+                    raise NotRecordable
                 dw += 2 * l2 * w
         elif l2:
             gemm(delta.T, x, dw, d=w, beta=2 * l2)
         else:
             gemm(delta.T, x, dw)
-    except _REFUSED:
-        check_shapes("affine_weight_gradient", delta=delta, x=x, w=w, dw=dw)
-        raise
+    except _REFUSED as error:
+        weight = {} if w is None else {"w": w}
+        raise _refused(error, "affine_weight_gradient", delta=delta, x=x, dw=dw, **weight) from None
 
 
 _COLUMN_SUMS = Record("delta out rows columns", "alpha beta")
@@ -236,7 +257,7 @@ def _column_sums(p, t, threads):
 
 def _add_columns(name, delta, b, alpha, beta, *, is_rate=False):
     """b = alpha sum_n delta[n] + beta b; is_rate: alpha is the negative learning rate."""
-    if not isinstance(delta, np.ndarray) or delta.ndim != 2 or delta.shape[1:] != b.shape or b.dtype != delta.dtype:
+    if getattr(delta, "ndim", 0) != 2 or delta.shape[1:] != getattr(b, "shape", None) or b.dtype != delta.dtype:
         check_shapes(name, delta=delta, b=b)
     require_real(name, "delta", delta.dtype)
     check_output(name, "b", b)
@@ -250,7 +271,7 @@ def _add_columns(name, delta, b, alpha, beta, *, is_rate=False):
         delta.dtype,
         (address_of(source), address_of(result), *source.shape, alpha, beta),
         (_column_sums,),
-        _runtime.threads_for(delta.size) > 1,
+        _runtime.pays_threads(delta.size),
         (source, result),
     )
     if program and is_rate:
@@ -270,11 +291,12 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
     w <- w - lr (delta' x + 2 l2 w),   b <- b - lr sum_n delta[n]
     """
     try:
-        if b is not None and (b.shape != w.shape[:1] or b.dtype != w.dtype):
-            raise ValueError
+        if b is not None:
+            check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
+            check_output("affine_sgd_update", "b", b)
+            distinct("affine_sgd_update", b, delta, x, w)
         gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=2 * l2)
-    except _REFUSED:
-        check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
-        raise
+    except _REFUSED as error:
+        raise _refused(error, "affine_sgd_update", delta=delta, x=x, w=w, b=b) from None
     if b is not None:
         _add_columns("affine_sgd_update", delta, b, -lr, 1.0, is_rate=True)

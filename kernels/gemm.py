@@ -14,7 +14,6 @@ two dimensions, and k never is, so each element of C is summed in the same order
 every memory order of A and B.
 """
 
-import threading
 from functools import lru_cache
 
 import numba
@@ -25,7 +24,7 @@ from fastbp.kernels._arrays import require_real
 from fastbp.kernels._cpu import L2_BYTES, LINE_BYTES
 from fastbp.kernels._jit import array, call, index, inner, kernel, task
 from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer_at, prefetch, shift, store
-from fastbp.kernels._program import Call, NotRecordable, recorder, run
+from fastbp.kernels._program import Call, NotRecordable, OwnCalls, recorder, run
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
 from fastbp.kernels.functions import sigmoid, tanh
@@ -171,9 +170,9 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
     if strides % size != 0 or (reads_d and (d.strides[0] | d.strides[1]) % size != 0):
         raise ValueError("strides must be multiples of the element size")
     if overlap(out, a) or overlap(out, b) or (form == ACTIVATE and overlap(out, bias)):
-        raise ValueError("out must not overlap a, b or the bias")
+        raise ValueError("the output must not overlap an input")
     if reads_d and overlap(out, d) and (address(out) != address(d) or out.strides != d.strides):
-        raise ValueError("d must be out or not overlap it")
+        raise ValueError("the output must not overlap its second operand without being it")
     if M == 0 or N == 0:
         return 0
 
@@ -197,22 +196,13 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
     if reads_d and p.columns > 1 and d_column != 1:
         return COPY
 
-    MR, NR, KC = tile_sizes(size)
+    _, _, KC = tile_sizes(size)
     # which blocks k is cut into, and so the bits of the result, depend on the shapes alone
     is_large = part & LARGE != 0 or max(M, N) * K * size > UNPACKED_BYTES
     if is_large and (K > KC or max(M, N) > SLAB):
         return CUT
     _describe_form(p, form, activation, alpha, beta, slope, part)
-    a_stride, b_stride = max(abs(p.a_row), abs(p.a_k)) * size, abs(p.b_k) * size
-    p.pack_a = int(K > 0 and p.columns > 2 * NR and (is_large or pays_packing(p.rows * K * size, a_stride)))
-    pays = (is_large and p.rows > MR) or (p.rows > 2 * MR and pays_packing(p.columns * K * size, b_stride))
-    p.pack_b = int(K > 0 and (pays or (p.columns > 1 and p.b_column != 1)))
-    p.far_c = int(M * N * size > L2_BYTES // 2)
-    if p.pack_a:
-        p.mc = min(round_up(p.rows, MR), max(MR, L2_BYTES // 2 // (K * size) // MR * MR))
-    else:
-        p.mc = p.rows if p.rows < p.columns else MR  # the larger matrix streams past the smaller one
-    p.needed = (p.pack_b * round_up(p.columns, NR) + p.pack_a * p.mc * p.pool) * K
+    _describe_packing(p, is_large, size)
     status = PACKED if p.pack_b else 0
     team = load(pointer_at(p.team, 0), 0)
     if p.work_size < p.needed:
@@ -245,6 +235,23 @@ def _describe_form(p, form, activation, alpha, beta, slope, part):
     p.form, p.activation, p.alpha, p.beta, p.slope = form, activation, alpha, beta, slope
 
 
+@inner
+def _describe_packing(p, is_large, size):
+    """Which operands are copied into panels, how many rows a block has, and the workspace for them."""
+    MR, NR, _ = tile_sizes(size)
+    K, a_stride, b_stride = p.depth, max(abs(p.a_row), abs(p.a_k)) * size, abs(p.b_k) * size
+    a_pays = p.columns > 2 * NR and (is_large or pays_packing(p.rows * K * size, a_stride))
+    b_pays = (is_large and p.rows > MR) or (p.rows > 2 * MR and pays_packing(p.columns * K * size, b_stride))
+    p.pack_a = int(K > 0 and a_pays)
+    p.pack_b = int(K > 0 and (b_pays or (p.columns > 1 and p.b_column != 1)))
+    p.far_c = int(p.rows * p.columns * size > L2_BYTES // 2)
+    if p.pack_a:
+        p.mc = min(round_up(p.rows, MR), max(MR, L2_BYTES // 2 // (K * size) // MR * MR))
+    else:
+        p.mc = p.rows if p.rows < p.columns else MR  # the larger matrix streams past the smaller one
+    p.needed = (p.pack_b * round_up(p.columns, NR) + p.pack_a * p.mc * p.pool) * K
+
+
 _TEAM, _NO_TEAM = _runtime.TEAM.ctypes.data, np.zeros(1, np.int64)
 
 
@@ -269,14 +276,7 @@ class _Product(Call):
         return self.steps if status & PACKED else self.steps[1:]
 
 
-class _Products(threading.local):
-    """The records that this Python thread uses again and again, by the character of the dtype."""
-
-    def __init__(self):
-        self.of = {}
-
-
-_products = _Products()
+_products = OwnCalls()  # by the character of the dtype
 
 
 def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1.0, beta=0.0, slope=0.0, part=WHOLE):
@@ -407,9 +407,18 @@ def matmul(a, b, out):
     """
     try:
         gemm(a, b, out)
-    except (ValueError, TypeError, IndexError, AttributeError):
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
         _check_matrices(a=a, b=b, out=out)
-        raise
+        raise renamed(error, "matmul", a=a, b=b, out=out) from None
+
+
+def renamed(error, name, **arrays):
+    """The ``error`` of `gemm` as one of its caller, with the arrays under the caller's names."""
+    if not isinstance(error, ValueError | TypeError) or not str(error).startswith("gemm: "):
+        return error
+    text = str(error).removeprefix("gemm: ").partition("; got")[0]
+    got = ", ".join(f"{key} {x.shape} {x.dtype}" for key, x in arrays.items() if isinstance(x, np.ndarray))
+    return type(error)(f"{name}: {text}; got {got}")
 
 
 def _check_matrices(**matrices):

@@ -100,7 +100,7 @@ def _labels_loss(u, labels, delta):
         u.dtype,
         (*addresses, *u.shape, 1.0),
         (_check_labels, _softmax_cross_entropy, _mean_loss),
-        (False, _runtime.threads_for(u.size * WORK_PER_ELEMENT) > 1, False),
+        (False, _runtime.pays_threads(u.size * WORK_PER_ELEMENT), False),
         (source, t, result, sums),
     )
     if status == WRONG_LABEL:
@@ -205,6 +205,9 @@ def softmax_cross_entropy(u, t, delta):
     >>> delta
     array([[ 0.5, -0.5]])
     """
+    for key, x in (("u", u), ("t", t), ("delta", delta)):
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"softmax_cross_entropy: {key} must be an array, got {type(x).__name__}")
     distinct("softmax_cross_entropy", delta, u, t)
     if t.ndim == 1:
         return _labels_loss(u, t, delta)

@@ -374,3 +374,54 @@ def test_a_small_decay_is_not_rounded_away():
     decayed = 1 - (w[0].astype(np.float64) + lr * total).mean()
     allowed = 6 * np.finfo(np.float32).eps * np.sqrt(steps / 12 / n)
     assert abs(decayed - 2 * lr * l2 * steps) < allowed
+
+
+BATCH, UNITS, INPUTS = 6, 5, 8
+
+
+def ones():
+    shapes = {"dy": (BATCH, UNITS), "x": (BATCH, INPUTS), "w": (UNITS, INPUTS), "b": (UNITS,), "out": (BATCH, UNITS)}
+    return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+
+
+def test_outputs_must_not_overlap_and_nothing_is_written_then():
+    v = ones()
+    dx, db = np.zeros((BATCH, INPUTS), np.float32), np.zeros(UNITS, np.float32)
+    for name, outputs in {
+        "dx must not overlap x": (v["x"], None, db),
+        "dx must not overlap dw": (dx, dx[:UNITS], db),
+        "dw must not overlap w": (dx, v["w"], None),
+        "db must not overlap w": (dx, None, v["w"][0, :UNITS]),
+    }.items():
+        with pytest.raises(ValueError, match=f"^affine_backward: {name}$"):
+            kernels.affine_backward(v["dy"], v["x"], v["w"], *outputs)
+    for value in v.values():
+        assert (value == 1).all()
+    assert (dx == 0).all()
+    assert (db == 0).all()
+
+
+def test_errors_name_the_function_and_its_arguments():
+    v = ones()
+    v["out"].flags.writeable = False
+    shown = r"got x \(6, 8\) float32, w \(5, 8\) float32, b \(5,\) float32, out \(6, 5\) float32$"
+    with pytest.raises(TypeError, match="^affine_forward: out is an output and must be writable; " + shown):
+        kernels.affine_forward(v["x"], v["w"], v["b"], v["out"])
+    with pytest.raises(ValueError, match="^affine_forward: the output must not overlap an input; " + shown):
+        kernels.affine_forward(v["x"], v["w"], v["b"], v["x"][:, :UNITS])
+    with pytest.raises(ValueError, match=r"^affine_forward: w must be an array of the shape \(O, I\), got NoneType$"):
+        kernels.affine_forward(v["x"], None, v["b"], v["out"])
+    with pytest.raises(ValueError, match=r"^affine_backward: db must be an array of the shape \(O,\), got list$"):
+        kernels.affine_backward(v["dy"], v["x"], v["w"], None, None, [0.0] * UNITS)
+    with pytest.raises(TypeError, match=r"^matmul: .* must be a 2-dimensional float32 array"):
+        kernels.matmul(v["x"], v["w"].T.astype(np.float64), v["dy"])
+
+
+def test_an_update_that_is_refused_has_changed_nothing():
+    v = ones()
+    v["b"].flags.writeable = False
+    with pytest.raises(TypeError, match="b is an output and must be writable"):
+        kernels.affine_sgd_update(v["dy"], v["x"], v["w"], v["b"], 0.1)
+    with pytest.raises(ValueError, match="must not overlap"):
+        kernels.affine_sgd_update(v["dy"], v["x"], v["w"], v["w"][0, :UNITS], 0.1)
+    assert (v["w"] == 1).all()

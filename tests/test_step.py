@@ -1,8 +1,10 @@
 """The recorded training step does what the layers do one by one, whatever changes between two steps."""
 
 import copy
+import gc
 import itertools
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -224,10 +226,12 @@ def test_an_error_ends_the_recording(monkeypatch):
 def test_the_first_batch_is_not_kept():
     net = network()
     x, y = batch(25)
-    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
-    address = x.ctypes.data
-    program = net._steps.last._programs[0]
-    assert all(array.ctypes.data != address for array in program._kept)
+    for _ in range(2):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    held = weakref.ref(x)
+    del x
+    gc.collect()
+    assert held() is None
 
 
 def test_training_changes_nothing_with_the_threads():
@@ -245,3 +249,76 @@ def test_training_changes_nothing_with_the_threads():
         fb.set_num_threads(before)
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize(
+    ("n", "inputs", "outputs", "dtype"),
+    [
+        (16, 1024, 128, "float32"),  # A is packed: its rows start in one set of a cache
+        (16, 512, 128, "float64"),
+        (64, 1024, 1024, "float32"),  # A and B
+        (30, 50, 10, "float32"),  # B, which is transposed
+        (40, 1030, 1100, "float32"),  # k is cut into blocks
+        (3, 2000, 1500, "float32"),
+    ],
+)
+def test_products_of_every_kind_are_recorded(n, inputs, outputs, dtype):
+    layers = [fb.Affine(outputs), fb.ReLU(), fb.Affine(CLASSES)]
+    net = fb.Sequential(*layers, input_shape=inputs, dtype=dtype, seed=0)
+    other = copy.deepcopy(net)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x, y = rng.random((n, inputs)).astype(dtype), rng.integers(0, CLASSES, n)
+        value = net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.01))
+        assert value == pytest.approx(step_by_hand(other, x, y, CROSS_ENTROPY, 0.01, 0.0), rel=1e-4)
+    for parameter, expected in zip(net.parameters(), other.parameters(), strict=True):
+        bound = 3 * max(inputs, outputs) * np.finfo(dtype).eps
+        np.testing.assert_allclose(parameter.value, expected.value, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("optimizer", [fb.SGD, Plain])
+@pytest.mark.parametrize("when", [0, 1])
+def test_a_batch_in_the_memory_of_a_parameter(optimizer, when):
+    net = fb.Sequential(fb.Affine(CLASSES), input_shape=CLASSES, seed=0)
+    other = copy.deepcopy(net)
+    w = net.parameters()[0].value
+    inside = w if w.flags.c_contiguous else w.T
+    y = np.arange(CLASSES)
+    for step in range(3):
+        x = inside if step == when else batch(CLASSES, seed=step)[0][:, :CLASSES].copy()
+        step_by_hand(other, x.copy(), y, CROSS_ENTROPY, 0.1, 0.0)
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=optimizer(0.1))
+    assert_close(net, other, 3)
+
+
+def test_targets_in_the_memory_of_the_batch():
+    x = np.zeros((2, 1))
+    net = fb.Sequential(fb.Affine(CLASSES), input_shape=1, dtype="float64", seed=0)
+    other = copy.deepcopy(net)
+    for samples, labels in ((x, x.view(np.int64).ravel()), (np.ones((2, 1)), np.array([1, 2]))):
+        net.train_step(samples, labels, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+        step_by_hand(other, samples, labels, CROSS_ENTROPY, 0.1, 0.0)
+    assert_close(net, other, 2)
+
+
+def test_a_network_without_parameters():
+    net = fb.Sequential(fb.Flatten(), input_shape=(2, 3))
+    for value in (0.0, 1.0):
+        x = np.full((1, 2, 3), value, np.float32)
+        assert net.train_step(x, np.zeros((1, 6)), loss=fb.SquaredError(), optimizer=fb.SGD(0.1)) == 6 * value
+
+
+def test_decay_is_checked_in_every_step():
+    net = network()
+    x, y = batch(25)
+    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    for wrong in (True, np.array([0.0, 1.0]), -1.0, float("nan")):
+        with pytest.raises((TypeError, ValueError), match="l2 must be"):
+            net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1), l2=wrong)
+
+
+def test_steps_of_outgrown_buffers_are_dropped():
+    net = network()
+    for n in (10, 20, 30, 20):
+        net.train_step(*batch(n), loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    assert len(net._steps._steps) == 2
