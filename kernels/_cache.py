@@ -95,7 +95,7 @@ class KernelCache(caching.NullCache):
         return str(FOLDER) if FOLDER else None
 
     def _path(self, signature, codegen):
-        key = f"{signature} {codegen.magic_tuple()} {_cpu.L1_BYTES} {_cpu.L2_BYTES}"
+        key = f"{signature} {codegen.magic_tuple()} {_cpu.L2_BYTES}"
         return FOLDER / f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin"
 
     def load_overload(self, sig, target_context):

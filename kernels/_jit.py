@@ -3,9 +3,8 @@
 ``inner`` compiles a function that is linked into the kernels that call it; ``task`` compiles one that is described by a
 record and called through its address. ``kernel`` makes an entry point: a function with one explicit signature per
 dtype, compiled at its first use with that dtype, in a serial and a parallel variant of the same source (``prange`` is
-``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that
-C-ordered, Fortran-ordered, sliced and read-only arrays all run through one compilation, and other dtypes or ranks are
-refused.
+``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that C-ordered, Fortran-ordered,
+sliced and read-only arrays all run through one compilation, and other dtypes or ranks are refused.
 
 No fastmath flag is set: sums keep their order, NaN and infinity pass through, and a remainder loop rounds like the
 vector loop before it, so that results do not depend on where a chunk ends.

@@ -75,6 +75,25 @@ def store(typing_context, pointer, index, value):
     return types.void(pointer, types.int64, pointer.dtype), generate
 
 
+def emit_buffer(builder, scalar, elements):
+    """Room for ``elements`` on the stack, aligned to a cache line, as a pointer to ``scalar``."""
+    with builder.goto_entry_block():
+        buffer = builder.alloca(ir.ArrayType(scalar, elements))
+    buffer.align = 64
+    return builder.bitcast(buffer, scalar.as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def stack_buffer(typing_context, like, elements):
+    """Room on the stack for a literal number of ``elements`` like those of a pointer; it overlaps nothing else."""
+    count = elements.literal_value
+
+    def generate(context, builder, signature, arguments):
+        return emit_buffer(builder, context.get_data_type(like.dtype), count)
+
+    return types.CPointer(like.dtype)(like, elements), generate
+
+
 @intrinsic
 def prefetch(typing_context, pointer, index):
     """Have the cache line of pointer[index] brought to L1, to be written."""

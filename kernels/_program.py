@@ -147,6 +147,11 @@ class OwnCalls(threading.local):
 _calls = OwnCalls()
 
 
+def _own_call(layout, dtype, tasks):
+    key = layout, dtype.char
+    return _calls.of.get(key) or _calls.of.setdefault(key, Call(layout, dtype, *tasks))
+
+
 def submit(layout, dtype, values, tasks, wide, kept):
     """Run ``tasks`` one after the other on the record of ``values``, or record them.
 
@@ -154,11 +159,7 @@ def submit(layout, dtype, values, tasks, wide, kept):
     record, and the status of the task that stopped the others, or 0.
     """
     program = recorder()
-    call = _calls.of.get((layout, dtype.char)) if program is None else None
-    if call is None:
-        call = Call(layout, dtype, *tasks)
-        if program is None:
-            _calls.of[layout, dtype.char] = call
+    call = _own_call(layout, dtype, tasks) if program is None else Call(layout, dtype, *tasks)
     call.record[0] = values
     call.steps[:, 2] = wide
     if program is None:

@@ -16,13 +16,12 @@ import numpy as np
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_output, distinct, require_real, rows
 from fastbp.kernels._jit import task
-from fastbp.kernels._pointers import constant, load, pointer_at, shift, store
+from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, RELU, SIGMOID, SLOPE, TANH
 from fastbp.kernels.gemm import gemm, renamed
-from fastbp.kernels.microkernel import tile_buffer
 from fastbp.kernels.partition import share
 
 # Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
@@ -70,8 +69,9 @@ def _refused(error, name, **arrays):
     return renamed(error, name, **arrays)
 
 
-def _check_outputs(name, inputs, outputs):
+def _check_outputs(name, inputs, **outputs):
     """Refuse outputs that cannot be written, or overlap an input or each other, before anything is written."""
+    outputs = {key: out for key, out in outputs.items() if out is not None}
     check_shapes(name, **inputs, **outputs)
     for key, out in outputs.items():
         check_output(name, key, out)
@@ -140,14 +140,18 @@ def affine_backward(dy, x, w, dx, dw, db, l2=0.0):
     TypeError
         When the dtypes differ or are neither float32 nor float64.
     """
-    outputs = {key: out for key, out in (("dx", dx), ("dw", dw), ("db", db)) if out is not None}
-    _check_outputs("affine_backward", {"dy": dy, "x": x, "w": w}, outputs)
+    _check_outputs("affine_backward", {"dy": dy, "x": x, "w": w}, dx=dx, dw=dw, db=db)
+    _gradients(dy, x, w, dx, dw, db, l2)
+
+
+def _gradients(delta, x, w, dx, dw, db, l2):
+    """`affine_backward` on checked arrays."""
     if dw is not None:
-        affine_weight_gradient(dy, x, w, dw, l2)
+        affine_weight_gradient(delta, x, w, dw, l2)
     if db is not None:
-        affine_bias_gradient(dy, db)
+        affine_bias_gradient(delta, db)
     if dx is not None:
-        affine_delta(dy, w, None, dx)
+        affine_delta(delta, w, None, dx)
 
 
 def affine_relu_forward(x, w, b, out):
@@ -181,11 +185,10 @@ def affine_tanh_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
 
 
 def _activated_backward(activation, dy, y, x, w, delta, dx, dw, db, l2):
-    outputs = {key: out for key, out in (("dx", dx), ("dw", dw), ("db", db)) if out is not None}
     check_shapes("affine_backward", dy=dy, delta=delta)
-    _check_outputs("affine_backward", {"y": y, "x": x, "w": w, "delta": delta}, outputs)
+    _check_outputs("affine_backward", {"y": y, "x": x, "w": w, "delta": delta}, dx=dx, dw=dw, db=db)
     activation_backward(dy, y, delta, activation)
-    affine_backward(delta, x, w, dx, dw, db, l2)
+    _gradients(delta, x, w, dx, dw, db, l2)
 
 
 def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
@@ -239,7 +242,7 @@ def _column_sums(p, t, threads):
     """out = alpha sum_n delta[n] + beta out, for share ``t`` of the columns."""
     delta, out = pointer_at(p.delta, p.alpha), pointer_at(p.out, p.alpha)
     alpha, beta, columns = p.alpha, p.beta, p.columns
-    total = tile_buffer(out)  # the compiler sees that it overlaps nothing, and keeps it in registers
+    total = stack_buffer(out, _COLUMNS)
     start, stop = share(columns, _COLUMNS, t, threads)
     for block in range(start, stop, _COLUMNS):
         width = min(_COLUMNS, stop - block)
@@ -292,9 +295,7 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
     """
     try:
         if b is not None:
-            check_shapes("affine_sgd_update", delta=delta, x=x, w=w, b=b)
-            check_output("affine_sgd_update", "b", b)
-            distinct("affine_sgd_update", b, delta, x, w)
+            _check_outputs("affine_sgd_update", {"delta": delta, "x": x, "w": w}, b=b)
         gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=2 * l2)
     except _REFUSED as error:
         raise _refused(error, "affine_sgd_update", delta=delta, x=x, w=w, b=b) from None

@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
 from fastbp.kernels._jit import inner
+from fastbp.kernels._pointers import emit_buffer
 from fastbp.kernels._vector import INDEX, Vectors
 from fastbp.kernels.epilogue import (
     ACTIVATE,
@@ -54,7 +55,7 @@ def _emit_sums(builder, vectors, panel, depth):
     """acc[i][j] = sum over k < depth of the broadcast A[i, k] times the j-th vector of B[k]."""
     rows = range(panel.height)
     is_contiguous = len(panel.a) == 1
-    first, last = vectors[0], vectors[-1]
+    first, columns = vectors[0], range(len(vectors))
     entry = builder.basic_block
     head, body, done = (builder.append_basic_block(name) for name in ("k", "k.body", "k.done"))
     builder.branch(head)
@@ -73,9 +74,8 @@ def _emit_sums(builder, vectors, panel, depth):
         return first.load_scalar(first.offset(a[0], i) if is_contiguous else a[i])
 
     def b_kj(j):
-        return vectors[j].load(first.offset(b, j * first.lanes), panel.mask if vectors[j] is last else None)
+        return vectors[j].load(first.offset(b, j * first.lanes), panel.mask if j == columns[-1] else None)
 
-    columns = range(len(vectors))
     held = [a_ik(i) for i in rows] if is_wide else [b_kj(j) for j in columns]
     for streamed in columns if is_wide else rows:
         passing = b_kj(streamed) if is_wide else a_ik(streamed)
@@ -125,7 +125,7 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
 
     def generate(context, builder, signature, arguments):
         a, a_row, a_k, b, b_k, depth, rows, columns, tile, tile_row = arguments
-        v, again, half = (Vectors(builder, real, lanes) for lanes in (sizes.lanes, sizes.lanes, sizes.lanes // 2))
+        v, half = Vectors(builder, real, sizes.lanes), Vectors(builder, real, sizes.lanes // 2)
         end = builder.append_basic_block("tile.done")
 
         def sums(vectors, panel):
@@ -144,8 +144,7 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
         with builder.if_then(builder.icmp_signed(">", columns, INDEX(sizes.nr))):
             for height in sorted({1, 2, third}):
                 with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
-                    vectors = [Vectors(builder, real, sizes.lanes) for _ in range(2 * sizes.mr // height)]
-                    sums(vectors, Panel(height, starts[:height], a_k, b, b_k, None))
+                    sums([v] * (2 * sizes.mr // height), Panel(height, starts[:height], a_k, b, b_k, None))
             builder.unreachable()
 
         # a panel of A, or columns of it: one pointer serves all rows
@@ -153,7 +152,7 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
             builder.icmp_signed("==", rows, INDEX(sizes.mr)), builder.icmp_signed("==", columns, INDEX(sizes.nr))
         )
         with builder.if_then(builder.and_(whole, builder.icmp_signed("==", a_row, INDEX(1)))):
-            sums([v, again], Panel(sizes.mr, [a], a_k, b, b_k, None))
+            sums([v, v], Panel(sizes.mr, [a], a_k, b, b_k, None))
 
         def strided(height, vectors, is_masked):
             mask = vectors[-1].lanes_below(columns, (len(vectors) - 1) * v.lanes) if is_masked else None
@@ -161,12 +160,12 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
 
         def by_width(height):
             with builder.if_then(builder.icmp_signed("==", columns, INDEX(sizes.nr))):
-                strided(height, [v, again], False)
+                strided(height, [v, v], False)
             for vectors in ([half], [v], [v, half]):
                 width = sum(part.lanes for part in vectors)
                 with builder.if_then(builder.icmp_signed("<=", columns, INDEX(width))):
                     strided(height, vectors, True)
-            strided(height, [v, again], True)
+            strided(height, [v, v], True)
 
         for height in (sizes.mr // 6, third, 2 * third):
             with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
@@ -274,10 +273,6 @@ def tile_buffer(typing_context, like):
     sizes = _cpu.blocks(real.bitwidth // 8)
 
     def generate(context, builder, signature, arguments):
-        v = Vectors(builder, real, sizes.lanes)
-        with builder.goto_entry_block():
-            buffer = builder.alloca(ir.ArrayType(v.scalar, sizes.mr * sizes.nr))
-        buffer.align = 64
-        return builder.bitcast(buffer, v.scalar.as_pointer())
+        return emit_buffer(builder, context.get_data_type(real), sizes.mr * sizes.nr)
 
     return types.CPointer(real)(like), generate

@@ -69,13 +69,13 @@ def copy_row(source, count, width, target):
 @intrinsic
 def copy(typing_context, source, count, target):
     """Copy ``count`` contiguous elements: a few vector moves where LLVM sees that it is a constant."""
+    itemsize = source.dtype.bitwidth // 8
 
     def generate(context, builder, signature, arguments):
         source, count, target = arguments
-        cgutils.raw_memcpy(builder, target, source, count, INDEX(source_size))
+        cgutils.raw_memcpy(builder, target, source, count, INDEX(itemsize))
         return context.get_dummy_value()
 
-    source_size = source.dtype.bitwidth // 8
     return types.void(source, types.int64, target), generate
 
 
