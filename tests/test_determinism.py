@@ -26,13 +26,6 @@ def digest(threads, dtype="float32", loss=None):
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-@pytest.fixture
-def restore_threads():
-    threads = fb.get_num_threads()
-    yield
-    fb.set_num_threads(threads)
-
-
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba's pool has one thread")
 @pytest.mark.parametrize("loss", [fb.SoftmaxCrossEntropy(), fb.MeanSquaredError(), fb.SigmoidCrossEntropy()], ids=repr)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -256,13 +256,6 @@ def test_k_of_zero_gives_the_epilogue_of_zero(dtype):
     np.testing.assert_array_equal(out, 0)
 
 
-@pytest.fixture
-def restore_threads():
-    before = _runtime.get_num_threads()
-    yield
-    _runtime.set_num_threads(before)
-
-
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 @DTYPES
 @pytest.mark.parametrize(("M", "N", "K"), [(100, 300, 1000), (4090, 3, 400), (2, 4100, 400), (80, 80, 80)])

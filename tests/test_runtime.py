@@ -31,12 +31,7 @@ def output(program, **variables):
     return result.stdout.split()
 
 
-@pytest.fixture(autouse=True)
-def restore_threads():
-    before = fastbp.get_num_threads()
-    yield
-    fastbp.set_num_threads(before)
-
+pytestmark = pytest.mark.usefixtures("restore_threads")
 
 WRONG = [0, -1, 1.5, True, False, np.True_, "two", None, POOL + 1, 10**400, float("nan"), float("inf"), [1]]
 

@@ -234,19 +234,17 @@ def test_the_first_batch_is_not_kept():
     assert held() is None
 
 
+@pytest.mark.usefixtures("restore_threads")
 def test_training_changes_nothing_with_the_threads():
     before = fb.get_num_threads()
     x, y = batch(300)
     results = []
-    try:
-        for first, second in itertools.product([1, before], repeat=2):
-            net = network()
-            for threads in (first, second):
-                fb.set_num_threads(threads)
-                net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
-            results.append(np.concatenate([parameter.value.ravel() for parameter in net.parameters()]))
-    finally:
-        fb.set_num_threads(before)
+    for first, second in itertools.product([1, before], repeat=2):
+        net = network()
+        for threads in (first, second):
+            fb.set_num_threads(threads)
+            net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+        results.append(np.concatenate([parameter.value.ravel() for parameter in net.parameters()]))
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
