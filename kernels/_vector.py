@@ -4,11 +4,14 @@ Used while Numba generates code, by the intrinsics of ``microkernel.py``: every 
 instructions. ``lanes`` elements of type ``real`` make one vector.
 """
 
+from collections.abc import Callable, Sequence
+
 from llvmlite import ir
 from numba import types
 
 INDEX = ir.IntType(64)
 BOOL = ir.IntType(1)
+Combine = Callable[[ir.Value, ir.Value], ir.Value]
 
 
 class Vectors:
@@ -79,6 +82,28 @@ class Vectors:
 
     def multiply(self, x: ir.Value, y: ir.Value) -> ir.Value:
         return self.builder.fmul(x, y)
+
+    def join(self, vectors: list[ir.Value], combine: Combine) -> list[ir.Value]:
+        """The lanes of each of 2^n ``vectors`` joined to one number by ``combine``; the numbers, in as few vectors.
+
+        Each is halved again and again, its lower half combined with its upper, and two that are halved share a vector.
+        """
+        left = self.lanes
+        while left > 1:
+            pairs = zip(vectors[::2], vectors[1::2] or vectors, strict=True)
+            lanes = range(vectors[0].type.count * min(2, len(vectors)))
+            low, high = ([lane for lane in lanes if (lane % left < left // 2) == is_low] for is_low in (True, False))
+            vectors = [combine(self.pick(x, y, low), self.pick(x, y, high)) for x, y in pairs]
+            left //= 2
+        return vectors
+
+    def pick(self, x: ir.Value, y: ir.Value, lanes: Sequence[int]) -> ir.Value:
+        """The ``lanes`` of x followed by y."""
+        return self.builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
+
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The larger of each pair, ``y`` where one of them is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", x, y), x, y)
 
     def where_positive(self, x: ir.Value, yes: ir.Value, no: ir.Value) -> ir.Value:
         """``no`` where x <= 0, ``yes`` elsewhere, so where x is NaN too."""

@@ -10,8 +10,9 @@ Transposition is absorbed by strides: A and B may be any views. Loops named as i
 
 Operands that the caches hold are read where they are. Others are copied into panels first: B by all threads in a
 parallel region of its own, A block by block by the thread that needs it. The tiles of C are split over the threads in
-two dimensions, and k never is, so each element of C is summed in the same order for every number of threads, and for
-every memory order of A and B.
+two dimensions, and k never is, so each element of C is summed in the same order for every number of threads.
+
+Few rows or columns that lie along k go to the scalar products of ``dots.py`` in place of the register tile.
 """
 
 from functools import lru_cache
@@ -26,6 +27,7 @@ from fastbp.kernels._jit import array, call, index, inner, kernel, task
 from fastbp.kernels._pointers import address, constant, itemsize, load, overlap, pointer_at, prefetch, shift, store
 from fastbp.kernels._program import Call, NotRecordable, OwnCalls, recorder, run
 from fastbp.kernels._record import Record
+from fastbp.kernels.dots import dot_tile, pays_dots
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, LINEAR, SIGMOID, SLOPE, TANH
 from fastbp.kernels.functions import sigmoid, tanh
 from fastbp.kernels.microkernel import finish_tile, multiply_tile, tile_buffer, wide_columns
@@ -51,7 +53,7 @@ RUN, WIDE, PACKED, ENLARGE, COPY, CUT = 8, 16, 32, 64, 128, 256
 PRODUCT = Record(
     "pack multiply team pool work work_size needed "
     "a a_row a_k b b_k b_column c c_row d d_row bias "
-    "rows columns depth mc pack_a pack_b far_c plain carry form activation",
+    "rows columns depth mc pack_a pack_b dots far_c plain carry form activation",
     "alpha beta slope",
 )
 _product = PRODUCT.at
@@ -86,7 +88,7 @@ def _multiply(p, t, threads):
     b_panels = pointer_at(p.work, p.alpha)
     a_panels = shift(b_panels, p.pack_b * round_up(columns, NR) * depth + t * p.mc * depth)
     tile = tile_buffer(c)
-    width = NR if p.pack_b else wide_columns(rows, MR, NR)
+    width = NR if p.pack_b or p.dots else wide_columns(rows, MR, NR)
     for ic in range(row_start, row_stop, p.mc):
         ic_stop = min(ic + p.mc, row_stop)
         if p.pack_a:
@@ -95,7 +97,7 @@ def _multiply(p, t, threads):
         while j < column_stop:
             is_wide = width > NR and j + width <= column_stop
             tile_columns, tile_row = (width, width) if is_wide else (min(NR, column_stop - j), NR)
-            b_panel, b_k = (shift(b_panels, j * depth), NR) if p.pack_b else (shift(b, j), p.b_k)
+            b_panel, b_k = (shift(b_panels, j * depth), NR) if p.pack_b else (shift(b, j * p.b_column), p.b_k)
             for i in range(ic, ic_stop, MR):
                 tile_rows = min(MR, ic_stop - i)
                 a_panel, a_row, a_k = shift(a, i * p.a_row), p.a_row, p.a_k
@@ -104,10 +106,13 @@ def _multiply(p, t, threads):
                 c_tile = shift(c, i * c_row + j)
                 if p.far_c:
                     _prefetch_tile(c_tile, c_row, tile_rows, tile_columns)
-                if p.plain and tile_columns == NR and tile_rows % (MR // 3) == 0:
+                if p.dots:
+                    dot_tile(a_panel, a_row, b_panel, p.b_column, depth, tile_rows, tile_columns, tile, tile_row)
+                elif p.plain and tile_columns == NR and tile_rows % (MR // 3) == 0:
                     multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, c_tile, c_row)
                     continue
-                multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, tile, tile_row)
+                else:
+                    multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, tile, tile_row)
                 for n in range(0, tile_columns, NR):
                     finish_tile(
                         shift(tile, n), tile_row, shift(c_tile, n), c_row, shift(d, i * d_row + j + n), d_row,
@@ -198,8 +203,10 @@ def _gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record
 
     _, _, KC = tile_sizes(size)
     # which blocks k is cut into, and so the bits of the result, depend on the shapes alone
+    is_along_k = p.a_k == 1 and p.b_k == 1 and (p.columns == 1 or p.b_column != 1)
+    p.dots = int(is_along_k and pays_dots(p.rows, p.columns, K, size))
     is_large = part & LARGE != 0 or max(M, N) * K * size > UNPACKED_BYTES
-    if is_large and (K > KC or max(M, N) > SLAB):
+    if not p.dots and is_large and (K > KC or max(M, N) > SLAB):
         return CUT
     _describe_form(p, form, activation, alpha, beta, slope, part)
     _describe_packing(p, is_large, size)
@@ -242,8 +249,8 @@ def _describe_packing(p, is_large, size):
     K, a_stride, b_stride = p.depth, max(abs(p.a_row), abs(p.a_k)) * size, abs(p.b_k) * size
     a_pays = p.columns > 2 * NR and (is_large or pays_packing(p.rows * K * size, a_stride))
     b_pays = (is_large and p.rows > MR) or (p.rows > 2 * MR and pays_packing(p.columns * K * size, b_stride))
-    p.pack_a = int(K > 0 and a_pays)
-    p.pack_b = int(K > 0 and (b_pays or (p.columns > 1 and p.b_column != 1)))
+    p.pack_a = int(K > 0 and not p.dots and a_pays)
+    p.pack_b = int(K > 0 and not p.dots and (b_pays or (p.columns > 1 and p.b_column != 1)))
     p.far_c = int(p.rows * p.columns * size > L2_BYTES // 2)
     if p.pack_a:
         p.mc = min(round_up(p.rows, MR), max(MR, L2_BYTES // 2 // (K * size) // MR * MR))

@@ -21,6 +21,7 @@ from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp, sigmoid
 from fastbp.kernels.partition import share
+from fastbp.kernels.reductions import maximum, total
 from fastbp.kernels.softmax import exponentials, rows_per_chunk
 
 _sums = vector(types.float64, out=True)
@@ -58,13 +59,16 @@ def _softmax_cross_entropy(p, t, threads):
     labels, row_loss = carray(pointer_at(p.labels, N), N), carray(pointer_at(p.row_loss, 0.0), N + 1)
     size = p.one * N
     start, stop = share(N, 1, t, threads)
-    for n in range(start, stop):
-        m, s = exponentials(u[n], delta[n])
-        row_loss[n] = math.log(s) - (u[n, labels[n]] - m)
-        scale = p.one / (s * size)
-        for j in range(O):
-            delta[n, j] *= scale
-        delta[n, labels[n]] -= p.one / size
+    for first in range(start, stop, rows_per_chunk(O)):
+        behind = min(stop, first + rows_per_chunk(O))
+        exponentials(u[first:behind], delta[first:behind])
+        for n in range(first, behind):
+            s = total(delta[n])
+            row_loss[n] = math.log(s) - (u[n, labels[n]] - maximum(u[n]))
+            scale = p.one / (s * size)
+            for j in range(O):
+                delta[n, j] *= scale
+            delta[n, labels[n]] -= p.one / size
     return 0
 
 
@@ -126,10 +130,11 @@ def _softmax_cross_entropy_1ofk(u, t, delta, row_loss):
     step = rows_per_chunk(O)
     size = u.dtype.type(N)
     for chunk in prange((N + step - 1) // step):
-        for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            m, s = exponentials(u[n], delta[n])
+        start, stop = chunk * step, min(N, (chunk + 1) * step)
+        exponentials(u[start:stop], delta[start:stop])
+        for n in range(start, stop):
+            m, s, loss = maximum(u[n]), total(delta[n]), 0.0
             log_s = math.log(s)
-            loss = 0.0
             for j in range(O):
                 if t[n, j] != 0:
                     loss += t[n, j] * (log_s - (u[n, j] - m))

@@ -15,6 +15,7 @@ from fastbp.kernels._arrays import CHUNK, distinct, rows, same_or_distinct, unfl
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
+from fastbp.kernels.reductions import maximum, total
 
 
 @inner
@@ -24,16 +25,14 @@ def rows_per_chunk(columns):
 
 @inner
 def exponentials(u, out):
-    """out = e^(u - m) for one row; returns m and the sum of out."""
-    m = u[0]
-    for j in range(1, u.size):
-        m = max(m, u[j])
-    for j in range(u.size):
-        out[j] = exp(u[j] - m)
-    s = out[0]
-    for j in range(1, u.size):
-        s += out[j]
-    return m, s
+    """out = e^(u - m) for rows that follow one another in memory, with m the maximum of each."""
+    for n in range(len(u)):
+        m = maximum(u[n])
+        for j in range(u.shape[1]):
+            out[n, j] = u[n, j] - m
+    every = out.reshape(out.size)  # one loop: rows of 10 would leave most of a vector empty
+    for i in range(every.size):
+        every[i] = exp(every[i])
 
 
 @kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
@@ -45,8 +44,10 @@ def _softmax_forward(u, out):
         return
     step = rows_per_chunk(O)
     for chunk in prange((N + step - 1) // step):
-        for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            _, s = exponentials(u[n], out[n])
+        start, stop = chunk * step, min(N, (chunk + 1) * step)
+        exponentials(u[start:stop], out[start:stop])
+        for n in range(start, stop):
+            s = total(out[n])
             for j in range(O):
                 out[n, j] /= s
 
@@ -59,11 +60,11 @@ def _softmax_backward(dy, y, dx):
     step = rows_per_chunk(O)
     for chunk in prange((N + step - 1) // step):
         for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            total = y.dtype.type(0)
+            s = y.dtype.type(0)
             for j in range(O):
-                total += dy[n, j] * y[n, j]
+                s += dy[n, j] * y[n, j]
             for j in range(O):
-                dx[n, j] = y[n, j] * (dy[n, j] - total)
+                dx[n, j] = y[n, j] * (dy[n, j] - s)
 
 
 @kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
@@ -75,9 +76,10 @@ def _log_softmax_forward(u, out):
         return
     step = rows_per_chunk(O)
     for chunk in prange((N + step - 1) // step):
-        for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            m, s = exponentials(u[n], out[n])
-            log_s = math.log(s)
+        start, stop = chunk * step, min(N, (chunk + 1) * step)
+        exponentials(u[start:stop], out[start:stop])
+        for n in range(start, stop):
+            m, log_s = maximum(u[n]), math.log(total(out[n]))
             for j in range(O):
                 out[n, j] = u[n, j] - m - log_s
 
@@ -90,11 +92,9 @@ def _log_softmax_backward(dy, y, dx):
     step = rows_per_chunk(O)
     for chunk in prange((N + step - 1) // step):
         for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            total = y.dtype.type(0)
+            s = total(dy[n])
             for j in range(O):
-                total += dy[n, j]
-            for j in range(O):
-                dx[n, j] = dy[n, j] - exp(y[n, j]) * total
+                dx[n, j] = dy[n, j] - exp(y[n, j]) * s
 
 
 def _run(run, *arrays):
