@@ -127,7 +127,7 @@ class Kernel:
 
     def __call__(self, threads, *args):
         """Run on ``args``, over ``threads`` threads."""
-        if _runtime.recorder.program is not None:
+        if _runtime.own.program is not None:
             raise NotRecordable
         dtype = args[0].dtype
         try:

@@ -1,10 +1,8 @@
-"""Pointers in compiled code: of arrays, arithmetic, loads and stores, and whether two arrays share memory."""
+"""Pointers in compiled code: of arrays, arithmetic, loads and stores."""
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-
-from fastbp.kernels._jit import inner
 
 _INDEX = ir.IntType(64)
 
@@ -127,21 +125,3 @@ def constant(typing_context, pointer, value):
         return context.get_constant(signature.return_type, number)
 
     return pointer.dtype(pointer, value), generate
-
-
-@inner
-def overlap(x, y):
-    """Whether the address ranges of two arrays meet."""
-    x_start, x_stop = _range(x)
-    y_start, y_stop = _range(y)
-    return x.size > 0 and y.size > 0 and x_start < y_stop and y_start < x_stop
-
-
-@inner
-def _range(x):
-    """Lowest address of an array, and the address behind its highest element."""
-    start = stop = address(x)
-    for d in range(x.ndim):
-        reach = (x.shape[d] - 1) * x.strides[d]
-        start, stop = start + min(0, reach), stop + max(0, reach)
-    return start, stop + x.itemsize

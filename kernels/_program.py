@@ -5,7 +5,6 @@ as long as the products of a small network take. Under `recording`, kernels appe
 running them; after that a whole training step is one call.
 """
 
-import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -134,22 +133,13 @@ class Program:
 
 def recorder():
     """The program that this Python thread records, or None."""
-    return _runtime.recorder.program
-
-
-class OwnCalls(threading.local):
-    """The records that this Python thread uses again and again."""
-
-    def __init__(self):
-        self.of = {}
-
-
-_calls = OwnCalls()
+    return _runtime.own.program
 
 
 def _own_call(layout, dtype, tasks):
-    key = layout, dtype.char
-    return _calls.of.get(key) or _calls.of.setdefault(key, Call(layout, dtype, *tasks))
+    """The call of ``tasks`` that this Python thread uses again and again."""
+    key, calls = (layout, dtype.char), _runtime.own.calls
+    return calls.get(key) or calls.setdefault(key, Call(layout, dtype, *tasks))
 
 
 def submit(layout, dtype, values, tasks, wide, kept):
@@ -171,8 +161,9 @@ def submit(layout, dtype, values, tasks, wide, kept):
 @contextmanager
 def recording():
     """Kernels called inside are recorded in the program that it gives, and do not run."""
-    _runtime.recorder.program = program = Program()
+    own, program = _runtime.own, Program()
+    calls, own.calls, own.program = own.calls, {}, program  # no call runs meanwhile
     try:
         yield program
     finally:
-        _runtime.recorder.program = None
+        own.calls, own.program = calls, None

@@ -15,13 +15,15 @@ from fastbp.kernels import _cpu
 PARALLEL_WORK = 400_000
 
 
-class _Recorder(threading.local):
-    """What this Python thread records."""
+class _Own(threading.local):
+    """What a Python thread has of its own: the program that it records, and the calls that it uses again and again."""
 
-    program = None
+    def __init__(self):
+        self.program = None
+        self.calls = {}
 
 
-recorder = _Recorder()
+own = _Own()
 
 _local = threading.local()
 _workqueue_lock = threading.Lock()

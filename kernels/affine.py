@@ -21,7 +21,7 @@ from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, RELU, SIGMOID, SLOPE, TANH
-from fastbp.kernels.gemm import gemm, renamed
+from fastbp.kernels.gemm import gemm, multiply, renamed
 from fastbp.kernels.partition import share
 
 # Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
@@ -207,7 +207,7 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
     """
     try:
         if h is None or activation == IDENTITY:
-            gemm(delta, w, dx)
+            multiply(delta, w, dx)
         else:
             gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
     except _REFUSED as error:
@@ -228,7 +228,7 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
         elif l2:
             gemm(delta.T, x, dw, d=w, beta=2 * l2)
         else:
-            gemm(delta.T, x, dw)
+            multiply(delta.T, x, dw)
     except _REFUSED as error:
         weight = {} if w is None else {"w": w}
         raise _refused(error, "affine_weight_gradient", delta=delta, x=x, dw=dw, **weight) from None

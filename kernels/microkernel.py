@@ -135,6 +135,13 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
                     part.store(x, v.offset(target, j * v.lanes))
             builder.branch(end)
 
+        # a panel of A, or columns of it: one pointer serves all rows
+        whole = builder.and_(
+            builder.icmp_signed("==", rows, INDEX(sizes.mr)), builder.icmp_signed("==", columns, INDEX(sizes.nr))
+        )
+        with builder.if_then(builder.and_(whole, builder.icmp_signed("==", a_row, INDEX(1)))):
+            sums([v, v], Panel(sizes.mr, [a], a_k, b, b_k, None))
+
         starts, last_row = [a], builder.sub(rows, INDEX(1))
         for i in range(1, sizes.mr):
             inside = builder.icmp_signed("<", INDEX(i), last_row)
@@ -146,13 +153,6 @@ def multiply_tile(typing_context, a, a_row, a_k, b, b_k, depth, rows, columns, t
                 with builder.if_then(builder.icmp_signed("<=", rows, INDEX(height))):
                     sums([v] * (2 * sizes.mr // height), Panel(height, starts[:height], a_k, b, b_k, None))
             builder.unreachable()
-
-        # a panel of A, or columns of it: one pointer serves all rows
-        whole = builder.and_(
-            builder.icmp_signed("==", rows, INDEX(sizes.mr)), builder.icmp_signed("==", columns, INDEX(sizes.nr))
-        )
-        with builder.if_then(builder.and_(whole, builder.icmp_signed("==", a_row, INDEX(1)))):
-            sums([v, v], Panel(sizes.mr, [a], a_k, b, b_k, None))
 
         def strided(height, vectors, is_masked):
             mask = vectors[-1].lanes_below(columns, (len(vectors) - 1) * v.lanes) if is_masked else None

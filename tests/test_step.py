@@ -201,7 +201,7 @@ def test_layers_without_a_task_are_run_one_by_one():
     for _ in range(3):
         net.train_step(x, t, loss=loss, optimizer=fb.SGD(0.01))
         step_by_hand(other, x, t, loss, 0.01, 0.0)
-    assert _runtime.recorder.program is None
+    assert _runtime.own.program is None
     assert_close(net, other, 3)
 
 
@@ -216,7 +216,7 @@ def test_an_error_ends_the_recording(monkeypatch):
     with pytest.raises(ArithmeticError):
         net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
     monkeypatch.undo()
-    assert _runtime.recorder.program is None
+    assert _runtime.own.program is None
     other = copy.deepcopy(net)
     net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
     step_by_hand(other, x, y, CROSS_ENTROPY, 0.1, 0.0)
