@@ -28,7 +28,7 @@ _INTEGERS = {np.dtype(np.int64).char: types.int64}
 
 _TASK_OPTIONS = {"nopython": True, "error_model": "numpy", "boundscheck": False}
 
-inner = njit(**_OPTIONS)
+inner = njit(inline="always", **_OPTIONS)
 index = types.int64
 _TASK = (index, index, index)
 
@@ -70,12 +70,9 @@ class Task:
 
     def compile(self, dtype):
         """The task for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
-        body, at, one = inner(self.function), self.record.at, dtype.type(1)
-
-        def entry(address, t, threads):
-            return body(at(address, one), t, threads)
-
-        compiled = CFunc(entry, (_TASK, index), locals={}, options=_TASK_OPTIONS)
+        # a record is passed by its address
+        arguments = self.record.type(dtype), index, index
+        compiled = CFunc(self.function, (arguments, index), locals={}, options=_TASK_OPTIONS)
         compiled._cache = KernelCache(f"{_file_name(self.function)}-{dtype.char}")
         compiled.compile()
         self._compiled[dtype.char] = compiled

@@ -29,6 +29,10 @@ class Record:
 
         self.at = at
 
+    def type(self, dtype: np.dtype) -> types.Record:
+        """Numba's type of the record for arrays of ``dtype``."""
+        return self._types[types.float32 if dtype.char == "f" else types.float64]
+
     def new(self, dtype: np.dtype) -> np.ndarray:
         """An empty record for arrays of ``dtype``: one element whose fields can be set by name."""
         return np.zeros(1, self._dtypes[dtype.char])

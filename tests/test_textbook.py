@@ -242,13 +242,17 @@ def test_cost_grows_with_the_number_of_weight_matrices(w, monkeypatch):
     cost = net.cost(batch_size=n)
     assert cost.forward == w * n * q * q
     assert cost.backward == (2 * w - 1) * n * q * q
-    products, gemm = [], affine.gemm
+    products = []
 
-    def counted(*args, **kwargs):
-        products.append(args)
-        gemm(*args, **kwargs)
+    def counted(product):
+        def counting(*args, **kwargs):
+            products.append(args)
+            product(*args, **kwargs)
 
-    monkeypatch.setattr(affine, "gemm", counted)
+        return counting
+
+    for name in ("gemm", "multiply"):
+        monkeypatch.setattr(affine, name, counted(getattr(affine, name)))
     y = net.forward(np.ones((n, q)))
     assert len(products) == w
     net.backward(y)
