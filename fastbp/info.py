@@ -34,6 +34,6 @@ def describe() -> str:
         ("cache writable", "yes" if _cache.writable() else "no: kernels compile anew in every process"),
     ]
     text = "\n".join(f"{name:<24}{value}" for name, value in rows)
-    if layer == "workqueue":
+    if layer == "workqueue" and numba.config.THREADING_LAYER == "default":
         text += "\nnote: Numba found no OpenMP runtime; installing libgomp makes parallel regions start faster"
     return text

@@ -20,16 +20,27 @@ def check_output(name: str, key: str, out: np.ndarray) -> None:
         raise TypeError(f"{name}: {key} is not aligned to its dtype; copy it first")
 
 
-def same_shape(name: str, **arrays: np.ndarray) -> None:
-    """Refuse arrays whose shapes differ, naming all of them."""
+def alike(name: str, **arrays: np.ndarray) -> None:
+    """Refuse arrays whose shapes or dtypes differ, naming all of them; the last one is the output."""
     for key, value in arrays.items():
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{name}: {key} must be an array, got {type(value).__name__}")
-    first, *others = arrays.values()
-    for other in others:
+    (key, first), *others = arrays.items()
+    require_real(name, key, first.dtype)
+    for other_key, other in others:
         if other.shape != first.shape:
             shapes = ", ".join(f"{key} {value.shape}" for key, value in arrays.items())
             raise ValueError(f"{name}: shapes must be equal, got {shapes}")
+        if other.dtype != first.dtype:
+            raise TypeError(f"{name}: {other_key} must be {first.dtype} as {key} is, got {other.dtype}")
+    check_output(name, *others[-1])
+
+
+def check_number(name: str, **numbers: object) -> None:
+    """Refuse what is no number."""
+    for key, value in numbers.items():
+        if not isinstance(value, int | float | np.number):
+            raise TypeError(f"{name}: {key} must be a number, got {value!r}")
 
 
 def flat(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

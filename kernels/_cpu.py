@@ -2,7 +2,6 @@
 
 MR x NR  register tile of the matrix product (rows of A times columns of B)
 KC       depth of one packed panel
-MC       rows of A whose packed block stays in the L2 cache, as many as half of it holds
 """
 
 import math

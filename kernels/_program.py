@@ -136,24 +136,21 @@ def recorder():
     return _runtime.own.program
 
 
-def _own_call(layout, dtype, tasks):
-    """The call of ``tasks`` that this Python thread uses again and again."""
-    key, calls = (layout, dtype.char), _runtime.own.calls
-    return calls.get(key) or calls.setdefault(key, Call(layout, dtype, *tasks))
-
-
 def submit(layout, dtype, values, tasks, wide, kept):
     """Run ``tasks`` one after the other on the record of ``values``, or record them.
 
     ``wide``: for each task, whether it is worth the threads; ``kept``: the arrays that the values point to. Returns the
     record, and the status of the task that stopped the others, or 0.
     """
-    program = recorder()
-    call = _own_call(layout, dtype, tasks) if program is None else Call(layout, dtype, *tasks)
+    program, calls, key = recorder(), _runtime.own.calls, (layout, dtype.char)
+    # taken while it is in use: a signal handler may compute, too
+    call = calls.pop(key, None) or Call(layout, dtype, *tasks)
     call.record[0] = values
     call.steps[:, 2] = wide
     if program is None:
-        return call.record, run(call.steps, _runtime.team())
+        status = run(call.steps, _runtime.team())
+        calls[key] = call
+        return call.record, status
     program.add(call.steps, call.record, *kept)
     return call.record, 0
 

@@ -176,11 +176,3 @@ def aligned(elements: int, dtype: np.dtype) -> np.ndarray:
     raw = np.empty(elements + padding, dtype)
     skip = -raw.ctypes.data % 64 // dtype.itemsize
     return raw[skip : skip + elements]
-
-
-def partial_sums(n: int) -> np.ndarray:
-    """Room for ``n`` partial sums in float64, kept for this Python thread."""
-    array = getattr(_local, "sums", None)
-    if array is None or array.size < n:
-        array = _local.sums = np.empty(max(n, 256))
-    return array

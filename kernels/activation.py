@@ -14,9 +14,9 @@ NaN passes through all of them. Input and output may be the same array.
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, flat, same_or_distinct, same_shape, unflat
+from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
 from fastbp.kernels._jit import index, kernel, vector
-from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH, check_activation
+from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
 
 # Time of one element in multiply-adds of the matrix product, measured: memory traffic or one exponential.
@@ -73,17 +73,21 @@ def _activation_backward(dy, y, dx, activation, slope):
                 dx[i] = dy[i]
 
 
-def _check(activation, slope):
+def _check(activation, slope, direction, **arrays):
+    """Refuse arguments that do not fit; the last array is the output."""
     check_activation(activation)
+    name = f"{NAMES[activation]}_{direction}"
+    check_number(name, slope=slope)
+    alike(name, **arrays)
+    *inputs, out = arrays.values()
+    same_or_distinct(name, out, *inputs)
     if activation == LEAKY_RELU and not slope > 0:
         raise ValueError(f"the slope of a leaky rectifier must be above 0, got {slope}")
 
 
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
-    _check(activation, slope)
-    same_shape("activation_forward", x=x, out=out)
-    same_or_distinct("activation_forward", out, x)
+    _check(activation, slope, "forward", x=x, out=out)
     x_flat, out_flat = flat(x, out)
     _activation_forward(_runtime.threads_for(x.size * WORK_PER_ELEMENT), x_flat, out_flat, activation, slope)
     unflat(out_flat, out)
@@ -91,9 +95,7 @@ def activation_forward(x, out, activation, slope=0.0):
 
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
-    _check(activation, slope)
-    same_shape("activation_backward", dy=dy, y=y, dx=dx)
-    same_or_distinct("activation_backward", dx, dy, y)
+    _check(activation, slope, "backward", dy=dy, y=y, dx=dx)
     dy_flat, y_flat, dx_flat = flat(dy, y, dx)
     threads = _runtime.threads_for(dy.size * WORK_PER_ELEMENT)
     _activation_backward(threads, dy_flat, y_flat, dx_flat, activation, slope)

@@ -14,13 +14,23 @@ Weights may be C- or Fortran-ordered.
 import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, distinct, require_real, rows
+from fastbp.kernels._arrays import check_number, check_output, distinct, require_real, rows
 from fastbp.kernels._jit import task
 from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
-from fastbp.kernels.epilogue import ACTIVATE, DESCENT, IDENTITY, RELU, SIGMOID, SLOPE, TANH
+from fastbp.kernels.epilogue import (
+    ACTIVATE,
+    DESCENT,
+    IDENTITY,
+    NAMES,
+    RELU,
+    SIGMOID,
+    SLOPE,
+    TANH,
+    check_activation,
+)
 from fastbp.kernels.gemm import gemm, multiply, renamed
 from fastbp.kernels.partition import share
 
@@ -63,10 +73,10 @@ def check_shapes(name, **arrays):
             raise TypeError(f"{name}: {key} must be {model.dtype} as {first} is, got {value.dtype}")
 
 
-def _refused(error, name, **arrays):
+def _refused(error, name, names, **arrays):
     """The ``error`` of a product, in the words of its caller; raises at once if it is one of the shapes."""
     check_shapes(name, **arrays)
-    return renamed(error, name, **arrays)
+    return renamed(error, name, names, **arrays)
 
 
 def _check_outputs(name, inputs, **outputs):
@@ -85,7 +95,9 @@ def affine_activation_forward(x, w, b, out, activation, slope=0.0):
     try:
         gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
     except _REFUSED as error:
-        raise _refused(error, "affine_forward", x=x, w=w, b=b, out=out) from None
+        check_activation(activation)
+        name = "affine_forward" if activation == IDENTITY else f"affine_{NAMES[activation]}_forward"
+        raise _refused(error, name, {"a": "x", "b": "w", "bias": "b"}, x=x, w=w, b=b, out=out) from None
 
 
 def affine_forward(x, w, b, out):
@@ -102,7 +114,7 @@ def affine_forward(x, w, b, out):
     Raises
     ------
     ValueError
-        When shapes do not fit or ``out`` overlaps ``x`` or ``w``.
+        When shapes do not fit or ``out`` overlaps ``x``, ``w`` or ``b``.
     TypeError
         When the dtypes differ or are neither float32 nor float64.
 
@@ -185,8 +197,10 @@ def affine_tanh_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
 
 
 def _activated_backward(activation, dy, y, x, w, delta, dx, dw, db, l2):
-    check_shapes("affine_backward", dy=dy, delta=delta)
-    _check_outputs("affine_backward", {"y": y, "x": x, "w": w, "delta": delta}, dx=dx, dw=dw, db=db)
+    name = f"affine_{NAMES[activation]}_backward"
+    check_shapes(name, dy=dy, delta=delta)
+    _check_outputs(name, {"x": x, "w": w}, delta=delta)
+    _check_outputs(name, {"y": y, "x": x, "w": w, "delta": delta}, dx=dx, dw=dw, db=db)
     activation_backward(dy, y, delta, activation)
     _gradients(delta, x, w, dx, dw, db, l2)
 
@@ -211,27 +225,34 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
         else:
             gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
     except _REFUSED as error:
-        raise _refused(error, "affine_delta", delta=delta, w=w, h=h, dx=dx) from None
+        names = {"a": "delta", "b": "w", "out": "dx", "d": "h"}
+        raise _refused(error, "affine_delta", names, delta=delta, w=w, h=h, dx=dx) from None
 
 
 def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     """dw = delta' x + 2 l2 w, or that added to dw; w is read only when l2 is not 0."""
+    name = "affine_weight_gradient"
+    check_number(name, l2=l2)
     try:
         if l2 and w.shape != dw.shape:
             raise ValueError
         if accumulate:
-            gemm(delta.T, x, dw, beta=1.0)
             if l2:
                 if recorder():
                     raise NotRecordable
+                _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw)
                 dw += 2 * l2 * w
+            gemm(delta.T, x, dw, beta=1.0)
         elif l2:
             gemm(delta.T, x, dw, d=w, beta=2 * l2)
         else:
             multiply(delta.T, x, dw)
     except _REFUSED as error:
+        if l2 and w is None:
+            raise ValueError(f"{name}: w must be given when l2 is not 0") from None
         weight = {} if w is None else {"w": w}
-        raise _refused(error, "affine_weight_gradient", delta=delta, x=x, dw=dw, **weight) from None
+        names = {"a": "delta", "b": "x", "out": "dw", "d": "w"}
+        raise _refused(error, name, names, delta=delta, x=x, dw=dw, **weight) from None
 
 
 _COLUMN_SUMS = Record("delta out rows columns", "alpha beta")
@@ -258,12 +279,14 @@ def _column_sums(p, t, threads):
     return 0
 
 
-def _add_columns(name, delta, b, alpha, beta, *, is_rate=False):
+def _add_columns(name, key, delta, b, alpha, beta, *, is_rate=False):
     """b = alpha sum_n delta[n] + beta b; is_rate: alpha is the negative learning rate."""
     if getattr(delta, "ndim", 0) != 2 or delta.shape[1:] != getattr(b, "shape", None) or b.dtype != delta.dtype:
-        check_shapes(name, delta=delta, b=b)
+        if b is None:
+            raise ValueError(f"{name}: {key} must be an array of the shape (O,), got None")
+        check_shapes(name, delta=delta, **{key: b})
     require_real(name, "delta", delta.dtype)
-    check_output(name, "b", b)
+    check_output(name, key, b)
     distinct(name, b, delta)
     source, result = rows(delta), rows(b)
     program = recorder()
@@ -285,7 +308,7 @@ def _add_columns(name, delta, b, alpha, beta, *, is_rate=False):
 
 def affine_bias_gradient(delta, db, *, accumulate=False):
     """db = sum_n delta[n], or that added to db; delta (N, O), db (O,)."""
-    _add_columns("affine_bias_gradient", delta, db, 1.0, 1.0 if accumulate else 0.0)
+    _add_columns("affine_bias_gradient", "db", delta, db, 1.0, 1.0 if accumulate else 0.0)
 
 
 def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
@@ -293,11 +316,13 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
 
     w <- w - lr (delta' x + 2 l2 w),   b <- b - lr sum_n delta[n]
     """
+    name = "affine_sgd_update"
+    check_number(name, lr=lr, l2=l2)
     try:
         if b is not None:
-            _check_outputs("affine_sgd_update", {"delta": delta, "x": x, "w": w}, b=b)
+            _check_outputs(name, {"delta": delta, "x": x, "w": w}, b=b)
         gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=2 * l2)
     except _REFUSED as error:
-        raise _refused(error, "affine_sgd_update", delta=delta, x=x, w=w, b=b) from None
+        raise _refused(error, name, {"a": "delta", "b": "x", "out": "w"}, delta=delta, x=x, w=w, b=b) from None
     if b is not None:
-        _add_columns("affine_sgd_update", delta, b, -lr, 1.0, is_rate=True)
+        _add_columns(name, "b", delta, b, -lr, 1.0, is_rate=True)

@@ -1,6 +1,6 @@
 """What happens to a finished register tile of the matrix product before it is stored.
 
-    acc   the tile of op(A) op(B), shape (MR, NR), in registers
+    acc   the tile of op(A) op(B), shape (MR, NR), in registers or L1
     C     where it goes, D a second operand of the same shape, b a vector over the columns
 
 LINEAR     C = alpha acc + beta D    plain product; accumulation: D = C, beta = 1; weight decay: D = W, beta = 2 l2
@@ -16,6 +16,7 @@ be cached by Numba. They are branched on once per tile.
 LINEAR, DESCENT, ACTIVATE, SLOPE = 0, 1, 2, 3
 
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH = 0, 1, 2, 3, 4
+NAMES = ("identity", "relu", "leaky_relu", "sigmoid", "tanh")
 
 
 def check_activation(activation):

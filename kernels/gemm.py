@@ -33,6 +33,7 @@ from fastbp.kernels.microkernel import finish_tile, multiply_tile, tile_buffer, 
 from fastbp.kernels.packing import pack_panels
 from fastbp.kernels.partition import SLAB, block_depth, round_up, share, threads_over_rows, tile_sizes
 from fastbp.kernels.product import (
+    BUSY,
     COPY,
     CUT,
     ENLARGE,
@@ -66,12 +67,9 @@ def _pack(p, t, threads):
 @task(PRODUCT)
 def _multiply(p, t, threads):
     """Compute share ``t`` of C."""
-    a, b, c, d, bias = (
-        pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.c, p.alpha), pointer_at(p.d, p.alpha),
-        pointer_at(p.bias, p.alpha),
-    )  # fmt: skip
+    a, b, c = pointer_at(p.a, p.alpha), pointer_at(p.b, p.alpha), pointer_at(p.c, p.alpha)
     MR, NR, _ = tile_sizes(itemsize(c))
-    rows, columns, depth, c_row, d_row = p.rows, p.columns, p.depth, p.c_row, p.d_row
+    rows, columns, depth, c_row = p.rows, p.columns, p.depth, p.c_row
     row_start, row_stop, column_start, column_stop = 0, rows, 0, columns
     if threads > 1:
         unit = MR if p.pack_a else MR // 3
@@ -107,14 +105,7 @@ def _multiply(p, t, threads):
                     continue
                 else:
                     multiply_tile(a_panel, a_row, a_k, b_panel, b_k, depth, tile_rows, tile_columns, tile, tile_row)
-                for n in range(0, tile_columns, NR):
-                    finish_tile(
-                        shift(tile, n), tile_row, shift(c_tile, n), c_row, shift(d, i * d_row + j + n), d_row,
-                        shift(bias, j + n), tile_rows, min(NR, tile_columns - n),
-                        p.form, p.activation, p.carry != 0, p.alpha, p.beta, p.slope,
-                    )  # fmt: skip
-                if p.form == ACTIVATE and p.activation >= SIGMOID:
-                    _activate_tile(c_tile, c_row, tile_rows, tile_columns, p.activation)
+                _finish_tile(p, tile, tile_row, i, j, tile_rows, tile_columns)
             j += tile_columns
     return 0
 
@@ -125,6 +116,21 @@ def _prefetch_tile(c, c_row, rows, columns):
     for i in range(rows):
         for j in range(0, columns, LINE_BYTES // itemsize(c)):
             prefetch(c, i * c_row + j)
+
+
+@inner
+def _finish_tile(p, tile, tile_row, i, j, rows, columns):
+    """Take a tile through the epilogue into C[i:, j:]."""
+    c, d = shift(pointer_at(p.c, p.alpha), i * p.c_row + j), shift(pointer_at(p.d, p.alpha), i * p.d_row + j)
+    bias = shift(pointer_at(p.bias, p.alpha), j)
+    _, NR, _ = tile_sizes(itemsize(c))
+    for n in range(0, columns, NR):
+        finish_tile(
+            shift(tile, n), tile_row, shift(c, n), p.c_row, shift(d, n), p.d_row, shift(bias, n), rows,
+            min(NR, columns - n), p.form, p.activation, p.carry != 0, p.alpha, p.beta, p.slope,
+        )  # fmt: skip
+    if p.form == ACTIVATE and p.activation >= SIGMOID:
+        _activate_tile(c, p.c_row, rows, columns, p.activation)
 
 
 @inner
@@ -154,11 +160,16 @@ class _Product(Call):
         self.dtype = dtype
         self.matmul, self.gemm = matmul_entry.serial(dtype), gemm_entry.serial(dtype)
         self.no_bias = np.empty(0, dtype)
+        self.busy = self.record["busy"]
         self.work = None
 
     def enlarge(self):
-        self.work = _runtime.workspace(self.record["needed"].item(), self.dtype)
-        self.record["work"], self.record["work_size"] = self.work.ctypes.data, self.work.size
+        # an interrupt between any two of these lines leaves a workspace of size 0
+        work = _runtime.workspace(self.record["needed"].item(), self.dtype)
+        self.record["work_size"] = 0
+        self.record["work"] = work.ctypes.data
+        self.work = work
+        self.record["work_size"] = work.size
 
     def steps_for(self, status):
         self.steps[:, 2] = status & WIDE
@@ -172,7 +183,7 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
     ----------
     a, b : ndarray, shapes (M, K) and (K, N), any strides
     out : ndarray, shape (M, N), any strides
-        Must not overlap ``a`` and ``b``.
+        Must not overlap ``a``, ``b`` and ``bias``.
     d : ndarray, shape (M, N), optional
         Second operand of the epilogue; may be ``out``.
     bias : ndarray, shape (N,), optional
@@ -228,6 +239,10 @@ def _finish(status, product, a, b, out, d, bias, *rest):
         gemm(a, b, out, d, bias, *rest)
     elif status & RUN:
         run(product.steps_for(status), _runtime.team())
+        product.busy[0] = 0
+    elif status & BUSY:
+        _runtime.own.calls.pop(out.dtype.char, None)  # whoever uses it keeps it
+        gemm(a, b, out, d, bias, *rest)
     elif status & COPY:
         result = np.array(out, order="C")
         gemm(a, b, result, result if d is out else np.array(d, order="C"), np.ascontiguousarray(bias), *rest)
@@ -318,14 +333,15 @@ def matmul(a, b, out):
         multiply(a, b, out)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         _check_matrices(a=a, b=b, out=out)
-        raise renamed(error, "matmul", a=a, b=b, out=out) from None
+        raise renamed(error, "matmul", {}, a=a, b=b, out=out) from None
 
 
-def renamed(error, name, **arrays):
-    """The ``error`` of `gemm` as one of its caller, with the arrays under the caller's names."""
+def renamed(error, name, names, **arrays):
+    """The ``error`` of `gemm` as one of its caller, which calls the arguments by other ``names``."""
     if not isinstance(error, ValueError | TypeError) or not str(error).startswith("gemm: "):
         return error
-    text = str(error).removeprefix("gemm: ").partition("; got")[0]
+    first, _, rest = str(error).removeprefix("gemm: ").partition("; got")[0].partition(" ")
+    text = f"{names.get(first, first)} {rest}"
     got = ", ".join(f"{key} {x.shape} {x.dtype}" for key, x in arrays.items() if isinstance(x, np.ndarray))
     return type(error)(f"{name}: {text}; got {got}")
 

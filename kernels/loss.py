@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray, prange, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, check_output, distinct, flat, require_real, rows, same_shape, unflat
+from fastbp.kernels._arrays import CHUNK, alike, check_number, check_output, distinct, flat, require_real, rows, unflat
 from fastbp.kernels._jit import array, inner, kernel, task, vector
 from fastbp.kernels._pointers import pointer_at
 from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
@@ -85,9 +85,9 @@ def _labels_loss(u, labels, delta):
     name = "softmax_cross_entropy"
     for key, x in (("u", u), ("delta", delta)):
         require_real(name, key, x.dtype)
-    if u.ndim != 2 or delta.shape != u.shape or len(labels) != len(u) or len(u) == 0:
+    if u.ndim != 2 or delta.shape != u.shape or len(labels) != len(u) or u.size == 0:
         shapes = f"u {u.shape}, t {labels.shape}, delta {delta.shape}"
-        raise ValueError(f"{name}: u and delta must be (N, O) and t (N,), with N > 0; got {shapes}")
+        raise ValueError(f"{name}: u and delta must be (N, O) and t (N,), with N > 0 and O > 0; got {shapes}")
     if labels.dtype != np.int64 or delta.dtype != u.dtype:
         raise TypeError(
             f"{name}: t must be int64 and delta of the dtype of u; got {labels.dtype}, {delta.dtype}, {u.dtype}"
@@ -95,7 +95,7 @@ def _labels_loss(u, labels, delta):
     check_output(name, "delta", delta)
     source, t, result = rows(u), rows(labels), rows(delta)
     program = recorder()
-    sums = np.empty(len(u) + 1) if program else _runtime.partial_sums(len(u) + 1)
+    sums = np.empty(len(u) + 1)
     if program and (source is not u or t is not labels or result is not delta):
         raise NotRecordable
     addresses = [address_of(x) for x in (source, t, result, sums)]
@@ -216,9 +216,12 @@ def softmax_cross_entropy(u, t, delta):
     distinct("softmax_cross_entropy", delta, u, t)
     if t.ndim == 1:
         return _labels_loss(u, t, delta)
+    alike("softmax_cross_entropy", u=u, t=t, delta=delta)
+    if u.ndim != 2 or u.size == 0:
+        raise ValueError(f"softmax_cross_entropy: u must be (N, O), with N > 0 and O > 0; got {u.shape}")
     result = rows(delta)
     threads = _runtime.threads_for(u.size * WORK_PER_ELEMENT)
-    value = _softmax_cross_entropy_1ofk(threads, rows(u), rows(t), result, _runtime.partial_sums(len(u)))
+    value = _softmax_cross_entropy_1ofk(threads, rows(u), rows(t), result, np.empty(len(u)))
     unflat(result, delta)
     return value
 
@@ -236,7 +239,8 @@ def squared_error(y, t, scale, delta):
     >>> kernels.squared_error(np.array([33.0]), np.array([20.0]), 1.0, delta), delta
     (169.0, array([26.]))
     """
-    return scale * _elementwise(_squared_error, y, t, 2 * scale, delta)
+    check_number("squared_error", scale=scale)
+    return scale * _elementwise(_squared_error, 2 * scale, y=y, t=t, delta=delta)
 
 
 def sigmoid_cross_entropy(u, t, scale, delta):
@@ -244,14 +248,16 @@ def sigmoid_cross_entropy(u, t, scale, delta):
 
     Binary cross-entropy on the logits u with targets t from 0 to 1. Arrays and errors as in `squared_error`.
     """
-    return scale * _elementwise(_sigmoid_cross_entropy, u, t, scale, delta)
+    check_number("sigmoid_cross_entropy", scale=scale)
+    return scale * _elementwise(_sigmoid_cross_entropy, scale, u=u, t=t, delta=delta)
 
 
-def _elementwise(run, y, t, slope, delta):
-    same_shape(run.name, y=y, t=t, delta=delta)
+def _elementwise(run, slope, **arrays):
+    alike(run.name, **arrays)
+    y, t, delta = arrays.values()
     distinct(run.name, delta, y, t)
     y_flat, t_flat, delta_flat = flat(y, t, delta)
-    sums = _runtime.partial_sums(1 + y.size // CHUNK)
+    sums = np.empty(1 + y.size // CHUNK)
     value = run(_runtime.threads_for(y.size * WORK_PER_ELEMENT), y_flat, t_flat, delta_flat, slope, sums)
     unflat(delta_flat, delta)
     return value

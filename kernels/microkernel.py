@@ -3,9 +3,9 @@
     acc[i, j] = sum_k  A[i, k] B[k, j]        A, B: strided, or packed panels of MR rows and NR columns
 
 One step of k loads up to NR elements of B as two vectors, broadcasts the MR elements of A one after the other, and does
-2 MR vector multiply-adds. The sums are then left in a small buffer in L1, from which ``finish_tile`` takes them row by
-row through the epilogue into C. The idea is the register block of Goto and van de Geijn, Anatomy of High-Performance
-Matrix Multiplication (ACM TOMS 34, 2008), and of BLIS.
+2 MR vector multiply-adds. The sums of a whole tile of a plain product go straight to C; others are left in a small
+buffer in L1, from which ``finish_tile`` takes them row by row through the epilogue into C. The idea is the register
+block of Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (ACM TOMS 34, 2008), and of BLIS.
 
 Edges of C do not pay for a whole tile: there are loops over all, two thirds, one third and one sixth of its rows, and
 over every half vector of its columns. Products of very few rows have tiles of their own, one or two rows high and as

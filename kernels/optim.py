@@ -3,7 +3,7 @@
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, flat, same_or_distinct, same_shape, unflat
+from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
 from fastbp.kernels._jit import kernel, vector
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
@@ -49,7 +49,8 @@ def sgd_update(g, w, lr, l2=0.0):
     >>> w
     array([1.5])
     """
-    same_shape("sgd_update", g=g, w=w)
+    alike("sgd_update", g=g, w=w)
+    check_number("sgd_update", lr=lr, l2=l2)
     same_or_distinct("sgd_update", w, g)
     g_flat, w_flat = flat(g, w)
     _sgd_update(_runtime.threads_for(w.size * _WORK_PER_ELEMENT), g_flat, w_flat, lr, l2)

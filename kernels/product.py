@@ -18,7 +18,7 @@ from fastbp.kernels.partition import SLAB, UNPACKED_BYTES, pays_packing, round_u
 FIRST, LAST, LARGE = 1, 2, 4
 WHOLE = FIRST | LAST
 # Status of a described product: nothing is left to do, or these bits, or what is wrong.
-DONE, RUN, WIDE, PACKED, ENLARGE, COPY, CUT = 0, 8, 16, 32, 64, 128, 256
+DONE, RUN, WIDE, PACKED, ENLARGE, COPY, CUT, BUSY = 0, 8, 16, 32, 64, 128, 256, 512
 _SHAPES, _SHAPE_OF_D, _SHAPE_OF_BIAS, _FORM, _ACTIVATION, _STRIDES, _OVERLAP, _OVERLAP_OF_D = range(-8, 0)
 WRONG = {
     _SHAPES: "a must be (M, K), b (K, N) and out (M, N)",
@@ -31,9 +31,9 @@ WRONG = {
     _OVERLAP_OF_D: "the output must not overlap its second operand without being it",
 }
 
-# A (rows, depth), B (depth, columns) and C by address and strides: in bytes until `_describe` makes them elements.
+# A (rows, depth), B (depth, columns) and C by address and strides: in bytes until `_count_elements`.
 PRODUCT = Record(
-    "describe pack multiply team pool work work_size needed "
+    "describe pack multiply team pool busy work work_size needed "
     "a a_row a_k b b_k b_column c c_row c_column d d_row d_column bias bias_step "
     "rows columns depth mc pack_a pack_b dots far_c plain carry form activation part",
     "alpha beta slope",
@@ -45,6 +45,8 @@ _product = PRODUCT.at
 def matmul(a, b, out, record):
     """out = a b."""
     p, one = _product(record, pointer(out)), constant(pointer(out), 1)
+    if p.busy:
+        return BUSY
     p.form, p.activation, p.alpha, p.beta, p.part = LINEAR, IDENTITY, one, one - one, WHOLE
     return _start(p, record, _enter(p, a, b, out))
 
@@ -57,7 +59,10 @@ def matmul(a, b, out, record):
 )
 def gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, record):
     """out = epilogue(a b)."""
-    p, status = _product(record, alpha), _enter(_product(record, alpha), a, b, out)
+    p = _product(record, alpha)
+    if p.busy:
+        return BUSY
+    status = _enter(p, a, b, out)
     p.form, p.activation, p.alpha, p.beta, p.slope, p.part = form, activation, alpha, beta, slope, part
     p.d, p.d_row, p.d_column = address(d), d.strides[0], d.strides[1]
     p.bias, p.bias_step = address(bias), bias.strides[0]
@@ -88,13 +93,17 @@ def _reads_d(p):
 def _start(p, record, status):
     """Describe the product if nothing is wrong so far, and run it if it is too small for threads.
 
-    The record says where the number of threads is found; with 0 of them the product is only described.
+    The record says where the number of threads is found; with 0 of them the product is only described. It is busy from
+    then until the product has run, so that a signal handler in between does not write into it.
     """
     if status != DONE:
         return status
     status = call(p.describe, record, 0, 1)
     team = load(pointer_at(p.team, 0), 0)
-    if status & RUN == 0 or status < 0 or team == 0 or (team > 1 and status & WIDE):
+    if status < 0 or status & RUN == 0:
+        return status
+    if team == 0 or (team > 1 and status & WIDE):
+        p.busy = 1
         return status
     if p.pack_b:
         call(p.pack, record, 0, 1)
@@ -138,6 +147,8 @@ def _check(p, size):
     strides = p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
     if reads_d:
         strides |= p.d_row | p.d_column
+    if p.form == ACTIVATE:
+        strides |= p.bias_step
     if strides % size != 0:
         return _STRIDES
     c = _range(p.c, p.rows, p.c_row, p.columns, p.c_column, size)

@@ -11,7 +11,7 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, distinct, rows, same_or_distinct, unflat
+from fastbp.kernels._arrays import CHUNK, alike, distinct, rows, same_or_distinct, unflat
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
@@ -97,9 +97,12 @@ def _log_softmax_backward(dy, y, dx):
                 dx[n, j] = dy[n, j] - exp(y[n, j]) * s
 
 
-def _run(run, *arrays):
+def _run(run, **arrays):
     """Run a row kernel on C-ordered versions of ``arrays``, the last of which is the output."""
-    *inputs, out = arrays
+    *inputs, out = arrays.values()
+    alike(run.name, **arrays)
+    if out.ndim != 2:
+        raise TypeError(f"{run.name}: arrays must be 2-dimensional, got the shape {out.shape}")
     same_or_distinct(run.name, out, *inputs)
     result = rows(out)
     run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *map(rows, inputs), result)
@@ -131,20 +134,20 @@ def softmax_forward(x, out):
     >>> y.round(2)
     array([[0.25, 0.75]])
     """
-    _run(_softmax_forward, x, out)
+    _run(_softmax_forward, x=x, out=out)
 
 
 def softmax_backward(dy, y, dx):
     """dx = y * (dy - sum_j dy_j y_j) for every row; y is the output of `softmax_forward`. Errors as there."""
-    _run(_softmax_backward, dy, y, dx)
+    _run(_softmax_backward, dy=dy, y=y, dx=dx)
 
 
 def log_softmax_forward(x, out):
     """Logarithm of the softmax of every row, by log-sum-exp. As `softmax_forward`, but ``out`` must not be ``x``."""
     distinct("log_softmax_forward", out, x)
-    _run(_log_softmax_forward, x, out)
+    _run(_log_softmax_forward, x=x, out=out)
 
 
 def log_softmax_backward(dy, y, dx):
     """dx = dy - exp(y) sum_j dy_j for every row; y is the output of `log_softmax_forward`."""
-    _run(_log_softmax_backward, dy, y, dx)
+    _run(_log_softmax_backward, dy=dy, y=y, dx=dx)

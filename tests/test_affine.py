@@ -188,20 +188,6 @@ def test_delta_recursion(dtype, name):
     reference.assert_within(dx, product * factor, 5 * reference.eps(dtype) * abs(product * factor))
 
 
-def test_weight_layouts_give_the_same_bits():
-    x, w, b, delta = arrays((40, 50, 60), np.float32)
-    results = []
-    for order in ("C", "F"):
-        z = strategies.lay_out(w, order)
-        y, dx, dw = np.empty_like(delta), np.empty_like(x), np.empty_like(z)
-        kernels.affine_relu_forward(x, z, b, y)
-        kernels.affine_backward(delta, x, z, dx, dw, None)
-        kernels.affine_sgd_update(delta, x, z, None, 0.125)
-        results.append((y, dx, dw, z))
-    for c_order, f_order in zip(*results, strict=True):
-        reference.assert_bitwise(f_order, c_order)
-
-
 @DTYPES
 def test_threads_do_not_change_a_bit(dtype, monkeypatch):
     shape = (4000, 70, 130)
@@ -425,3 +411,51 @@ def test_an_update_that_is_refused_has_changed_nothing():
     with pytest.raises(ValueError, match="must not overlap"):
         kernels.affine_sgd_update(v["dy"], v["x"], v["w"], v["w"][0, :UNITS], 0.1)
     assert (v["w"] == 1).all()
+
+
+def test_a_bias_between_elements_is_refused():
+    record = np.zeros(5, [("b", np.float32), ("flag", np.int16)])
+    v = ones()
+    with pytest.raises((ValueError, TypeError), match=r"stride|align"):
+        kernels.affine_forward(v["x"], v["w"], record["b"], v["out"])
+
+
+@pytest.mark.parametrize("name", list(BACKWARD))
+@pytest.mark.parametrize("which", ["x", "w"])
+def test_delta_must_not_overlap_what_is_read_after_it(name, which):
+    square = np.ones((4, 4))
+    arrays = {"x": square.copy(), "w": square.copy()}
+    dx, dw = np.zeros((4, 4)), np.zeros((4, 4))
+    with pytest.raises(ValueError, match=rf"^affine_{name}_backward: delta must not overlap {which}$"):
+        BACKWARD[name](square, square, arrays["x"], arrays["w"], arrays[which], dx, dw, None)
+
+
+def test_accumulated_decay_needs_a_weight_of_its_own():
+    delta, x, dw = np.ones((2, 3)), np.ones((2, 4)), np.ones((3, 4))
+    with pytest.raises(ValueError, match="dw must not overlap w"):
+        kernels.affine_weight_gradient(delta, x, dw, dw, 0.5, accumulate=True)
+    with pytest.raises(TypeError, match="w must be float64"):
+        kernels.affine_weight_gradient(delta, x, np.ones((3, 4), np.float32), dw, 0.5, accumulate=True)
+    with pytest.raises(ValueError, match="w must be given when l2 is not 0"):
+        kernels.affine_weight_gradient(delta, x, None, dw, 0.5)
+    assert (dw == 1).all()
+
+
+def test_read_only_outputs_and_numbers_are_named_as_the_caller_does():
+    delta, x, w, dw = np.ones((2, 3)), np.ones((2, 4)), np.ones((3, 4)), np.ones((3, 4))
+    dw.flags.writeable = False
+    with pytest.raises(TypeError, match=r"^affine_weight_gradient: dw is an output"):
+        kernels.affine_weight_gradient(delta, x, w, dw)
+    with pytest.raises(TypeError, match=r"^affine_sgd_update: w is an output"):
+        kernels.affine_sgd_update(delta, x, dw, None, 0.1)
+    x.flags.writeable = False
+    with pytest.raises(TypeError, match=r"^affine_delta: dx is an output"):
+        kernels.affine_delta(delta, w, None, x)
+    with pytest.raises(TypeError, match=r"^affine_sgd_update: lr must be a number, got 'a'"):
+        kernels.affine_sgd_update(delta, x, w, None, "a")
+    with pytest.raises(TypeError, match=r"^affine_weight_gradient: l2 must be a number, got 'a'"):
+        kernels.affine_weight_gradient(delta, x, w, np.ones((3, 4)), "a")
+    with pytest.raises(ValueError, match=r"^affine_bias_gradient: db must be an array"):
+        kernels.affine_bias_gradient(delta, None)
+    with pytest.raises(TypeError, match=r"^affine_tanh_forward: out is an output"):
+        kernels.affine_tanh_forward(w, np.ones((4, 4)), None, dw)

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from fastbp import kernels
 from fastbp.kernels import _cpu, _runtime
+from fastbp.kernels._program import run
 from fastbp.kernels.activation import activation_backward, activation_forward
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, LEAKY_RELU, RELU, SIGMOID, SLOPE, TANH
 from fastbp.kernels.gemm import gemm
 from fastbp.kernels.partition import SLAB, UNPACKED_BYTES
+from fastbp.kernels.product import RUN
 
 ACTIVATIONS = (IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH)
 DTYPES = pytest.mark.parametrize("dtype", strategies.DTYPES)
@@ -296,6 +298,41 @@ def test_threads_do_not_change_a_bit(dtype, M, N, K):
             results.append(out)
         reference.assert_bitwise(results[1], results[0])
         reference.assert_bitwise(results[2], results[0])
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
+@pytest.mark.usefixtures("restore_threads")
+def test_a_product_inside_another_one():
+    """A signal handler may compute between the description of a product and its run."""
+    _runtime.set_num_threads(2)
+    (a, b), (c, d) = operands(90, 80, 70, np.float64), operands(75, 95, 85, np.float64, 7)
+    outer, inner = np.empty((90, 80)), np.empty((75, 95))
+    kernels.matmul(a, b, outer)
+    described = _runtime.own.calls["d"]
+    outer[:] = 0
+    status = described.matmul(a, b, outer, described.address)
+    assert status & RUN
+    check_product(c, d, inner)
+    assert (outer == 0).all()
+    run(described.steps_for(status), 2)
+    expected = np.empty_like(outer)
+    kernels.matmul(a, b, expected)
+    reference.assert_bitwise(outer, expected)
+
+
+def test_a_workspace_that_cannot_be_had(monkeypatch):
+    a, b = operands(300, 1200, 1200, np.float32)
+    out = np.empty((300, 1200), np.float32)
+    _runtime.own.calls.pop("f", None)
+
+    def interrupted(elements, dtype):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_runtime, "workspace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kernels.matmul(a, b, out)
+    monkeypatch.undo()
+    check_product(a, b, out)
 
 
 def test_packed_record_fields():

@@ -208,7 +208,6 @@ def test_workspaces_are_per_thread():
     with ThreadPoolExecutor(1) as pool:
         there = pool.submit(_runtime.workspace, 10, np.dtype(np.float32)).result()
     assert not np.may_share_memory(here, there)
-    assert _runtime.partial_sums(300).size >= 300
 
 
 def test_layer_is_known():
