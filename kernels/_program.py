@@ -114,7 +114,7 @@ class Program:
                         place = record.ctypes.data + record.dtype.fields[name][1]
                         slots.append((place, which, record[name][0] - start))
         self._slots = np.array(slots) if slots else np.empty((0, 3), np.int64)
-        self._kept = [array for array in self._kept if not np.may_share_memory(array, x)]
+        self._kept = [a for a in self._kept if not np.may_share_memory(a, x) and not np.may_share_memory(a, t)]
         steps = [steps for steps, _ in self._calls]
         self._steps = np.concatenate(steps) if steps else _NOTHING
         self._written = np.array([byte_bounds(array) for array in written] or _NOTHING)

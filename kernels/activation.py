@@ -77,12 +77,13 @@ def _check(activation, slope, direction, **arrays):
     """Refuse arguments that do not fit; the last array is the output."""
     check_activation(activation)
     name = f"{NAMES[activation]}_{direction}"
-    check_number(name, slope=slope)
     alike(name, **arrays)
     *inputs, out = arrays.values()
     same_or_distinct(name, out, *inputs)
-    if activation == LEAKY_RELU and not slope > 0:
-        raise ValueError(f"the slope of a leaky rectifier must be above 0, got {slope}")
+    if activation == LEAKY_RELU:
+        check_number(name, slope=slope)
+        if not slope > 0:
+            raise ValueError(f"{name}: the slope must be above 0, got {slope}")
 
 
 def activation_forward(x, out, activation, slope=0.0):

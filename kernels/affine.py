@@ -232,7 +232,6 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
 def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     """dw = delta' x + 2 l2 w, or that added to dw; w is read only when l2 is not 0."""
     name = "affine_weight_gradient"
-    check_number(name, l2=l2)
     try:
         if l2 and w.shape != dw.shape:
             raise ValueError
@@ -248,6 +247,7 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
         else:
             multiply(delta.T, x, dw)
     except _REFUSED as error:
+        check_number(name, l2=l2)
         if l2 and w is None:
             raise ValueError(f"{name}: w must be given when l2 is not 0") from None
         weight = {} if w is None else {"w": w}
@@ -317,12 +317,12 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
     w <- w - lr (delta' x + 2 l2 w),   b <- b - lr sum_n delta[n]
     """
     name = "affine_sgd_update"
-    check_number(name, lr=lr, l2=l2)
     try:
         if b is not None:
             _check_outputs(name, {"delta": delta, "x": x, "w": w}, b=b)
         gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=2 * l2)
     except _REFUSED as error:
+        check_number(name, lr=lr, l2=l2)
         raise _refused(error, name, {"a": "delta", "b": "x", "out": "w"}, delta=delta, x=x, w=w, b=b) from None
     if b is not None:
         _add_columns(name, "b", delta, b, -lr, 1.0, is_rate=True)

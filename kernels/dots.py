@@ -32,8 +32,10 @@ def pays_dots(M, N, K, size):
         (M, N, K)    (1, 2048, 2048)  34/4    (4, 512, 784)   94/32     (100, 50, 784)  103/91
                      (128, 10, 512)   79/63   (128, 512, 512) 104/109   (64, 64, 64)     53/80
     """
-    if K == 0 or min(M, N) == 1:
-        return K > 0
+    if K == 0:
+        return False
+    if min(M, N) == 1:
+        return True
     if _LINES * K * size > _cpu.L2_BYTES:
         return False
     lanes = _cpu.VECTOR_BYTES // size

@@ -73,7 +73,7 @@ def _multiply(p, t, threads):
     row_start, row_stop, column_start, column_stop = 0, rows, 0, columns
     if threads > 1:
         unit = MR if p.pack_a else MR // 3
-        over_rows = threads_over_rows(threads, (rows + unit - 1) // unit, (columns + NR - 1) // NR)
+        over_rows = threads_over_rows(threads, rows, unit, columns, NR)
         over_columns = threads // over_rows
         row_start, row_stop = share(rows, unit, t // over_columns, over_rows)
         column_start, column_stop = share(columns, NR, t % over_columns, over_columns)

@@ -55,15 +55,20 @@ def share(n, unit, t, threads):
 
 
 @inner
-def threads_over_rows(threads, row_units, column_units):
+def _largest_share(n, unit, threads):
+    units = (n + unit - 1) // unit
+    return min(n, (units + threads - 1) // threads * unit)
+
+
+@inner
+def threads_over_rows(threads, rows, row_unit, columns, column_unit):
     """Threads that share the rows of C; the others share its columns: the split with the smallest largest share."""
     best, best_cost = 1, 2**62
     for over_rows in range(1, threads + 1):
         if threads % over_rows == 0:
-            over_columns = threads // over_rows
-            rows = (row_units + over_rows - 1) // over_rows
-            columns = (column_units + over_columns - 1) // over_columns
-            cost = rows * columns * 64 + rows + columns  # the second term prefers square shares
+            height = _largest_share(rows, row_unit, over_rows)
+            width = _largest_share(columns, column_unit, threads // over_rows)
+            cost = height * width * 64 + height // row_unit + width // column_unit  # at best as square as the tiles
             if cost < best_cost:
                 best, best_cost = over_rows, cost
     return best
