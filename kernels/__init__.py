@@ -30,6 +30,8 @@ from fastbp.kernels.affine import affine_tanh_backward as affine_tanh_backward
 from fastbp.kernels.affine import affine_tanh_forward as affine_tanh_forward
 from fastbp.kernels.affine import affine_weight_gradient as affine_weight_gradient
 from fastbp.kernels.gemm import matmul as matmul
+from fastbp.kernels.im2col import col2im as col2im
+from fastbp.kernels.im2col import im2col as im2col
 from fastbp.kernels.loss import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fastbp.kernels.loss import softmax_cross_entropy as softmax_cross_entropy
 from fastbp.kernels.loss import squared_error as squared_error

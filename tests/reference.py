@@ -137,3 +137,17 @@ def numerical_gradient(f, x):
 def difference_bound(magnitude):
     """Error of `numerical_gradient` for values and third derivatives up to ``magnitude``."""
     return 8 * STEP**2 * magnitude
+
+
+def im2col(x, on):
+    """The columns of `kernels.im2col` for `Windows` ``on``, window by window."""
+    sides = [(0, 0), (0, 0), *zip(on.before, on.behind, strict=True)]
+    # as much padding more as the last window of ceil mode may reach over
+    spare = [(0, 0), (0, 0), *((0, s + k * d) for s, k, d in zip(on.stride, on.size, on.dilation, strict=True))]
+    padded = np.pad(np.pad(*double(x), sides), spare)
+    columns = []
+    for o in np.ndindex(on.output):
+        steps = zip(o, on.size, on.stride, on.dilation, strict=True)
+        window = padded[(..., *(slice(i * s, i * s + k * d, d) for i, k, s, d in steps))]
+        columns.append(window.reshape(len(x), -1))
+    return np.stack(columns, -1)

@@ -1,0 +1,174 @@
+"""Where the windows of a convolution or a pooling lie on an image of one, two or three dimensions.
+
+For each axis, with H elements, a window of K elements ``dilation`` apart, and P elements of padding before and behind:
+
+    reach = dilation (K - 1) + 1            elements that a window spans
+    windows = floor((H + before + behind - reach) / stride) + 1
+    element k of window o lies at o stride - before + k dilation
+
+"same" pads so that there are ceil(H / stride) windows, with the odd element behind, as ONNX's SAME_UPPER does; "valid"
+does not pad. All cases are drawn in Dumoulin and Visin, A guide to convolution arithmetic for deep learning
+(arXiv 1603.07285).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from fastbp.kernels._jit import inner
+
+AXES = 3  # compiled code sees every image as (N, C, D, H, W)
+IMAGE, SIZE, STRIDE, DILATION, BEFORE, OUTPUT = range(6)  # columns of `Windows.table`
+
+Size = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows on an image; one number per axis everywhere."""
+
+    image: tuple[int, ...]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[int, ...]
+    behind: tuple[int, ...]
+    output: tuple[int, ...]
+
+    def table(self) -> np.ndarray:
+        """The numbers (image, size, stride, dilation, before, output) of `AXES` axes; those in front have length 1."""
+        table = np.array([[1, 1, 1, 1, 0, 1]] * AXES)
+        columns = self.image, self.size, self.stride, self.dilation, self.before, self.output
+        table[AXES - len(self.image) :] = np.transpose(columns)
+        return table
+
+
+def windows(
+    name: str,
+    image: tuple[int, ...],
+    size: Size,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    *,
+    ceil: bool = False,
+) -> Windows:
+    """Windows of ``size`` on an ``image``; ``name`` is that of the operation, for its errors.
+
+    Parameters
+    ----------
+    image : tuple of int
+        Sizes of the axes behind (N, C).
+    size, stride, dilation : int or one int per axis
+    padding : int, one int or one pair (before, behind) per axis, "same" or "valid"
+    ceil : bool
+        Keep a last window that reaches over the edge, if it starts on the image or on the padding before it.
+
+    Raises
+    ------
+    ValueError
+        When a number is not positive (padding: negative), there are not as many as axes, or no window fits.
+    TypeError
+        When something is no integer.
+
+    Examples
+    --------
+    >>> from fastbp.kernels.windows import windows
+    >>> windows("conv2d", (5, 5), 3, stride=2, padding=1).output
+    (3, 3)
+    """
+    axes = len(image)
+    sizes = _per_axis(name, "size", size, axes, 1)
+    strides = _per_axis(name, "stride", stride, axes, 1)
+    dilations = _per_axis(name, "dilation", dilation, axes, 1)
+    reach = [d * (k - 1) + 1 for k, d in zip(sizes, dilations, strict=True)]
+    sides = _sides(name, padding, image, strides, reach)
+    output = []
+    for axis, (before, behind) in enumerate(sides):
+        room = image[axis] + before + behind - reach[axis]
+        if room < 0:
+            raise ValueError(
+                f"{name}: a window that spans {_text(reach)} does not fit into an image of {_text(image)}"
+                f" with padding {_text(sides)}"
+            )
+        count = room // strides[axis] + 1
+        if ceil and room % strides[axis] and count * strides[axis] < image[axis] + before:
+            count += 1
+        output.append(count)
+    all_before, all_behind = (tuple(side[i] for side in sides) for i in (0, 1))
+    return Windows(tuple(image), sizes, strides, dilations, all_before, all_behind, tuple(output))
+
+
+def _sides(
+    name: str, padding: Padding, image: tuple[int, ...], stride: tuple[int, ...], reach: list[int]
+) -> list[tuple[int, int]]:
+    """Padding (before, behind) of every axis."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f'{name}: padding must be integers, "same" or "valid", got {padding!r}')
+        if padding == "valid":
+            return [(0, 0)] * len(image)
+        total = [max(0, (-(-n // s) - 1) * s + r - n) for n, s, r in zip(image, stride, reach, strict=True)]
+        return [(n // 2, n - n // 2) for n in total]
+    if isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding):
+        if len(padding) != len(image):
+            raise ValueError(f"{name}: padding must have {len(image)} pairs, got {padding!r}")
+        pairs = (_per_axis(name, "padding", side, 2, 0) for side in padding)
+        return [(before, behind) for before, behind in pairs]
+    return [(n, n) for n in _per_axis(name, "padding", padding, len(image), 0)]
+
+
+def _per_axis(name: str, key: str, value: Any, axes: int, least: int) -> tuple[int, ...]:
+    """``value`` as one integer per axis, each at least ``least``."""
+    try:
+        numbers = (index(value),) * axes if not isinstance(value, Sequence) else tuple(map(index, value))
+    except TypeError:
+        raise TypeError(f"{name}: {key} must be one integer or {axes}, got {value!r}") from None
+    if len(numbers) != axes:
+        raise ValueError(f"{name}: {key} must be one integer or {axes}, got {value!r}")
+    if any(number < least for number in numbers):
+        raise ValueError(f"{name}: {key} must be {'positive' if least else 'at least 0'}, got {value!r}")
+    return numbers
+
+
+def _text(numbers: Sequence[object]) -> str:
+    return " x ".join(map(str, numbers))
+
+
+def windows_on(
+    name: str, x: np.ndarray, size: Size, stride: Size, padding: Padding, dilation: Size, *, ceil: bool = False
+) -> Windows:
+    """`windows` on images x (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
+    if not isinstance(x, np.ndarray) or not 3 <= x.ndim <= 2 + AXES:
+        got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise ValueError(f"{name}: x must be an array (N, C, W), (N, C, H, W) or (N, C, D, H, W), got {got}")
+    return windows(name, x.shape[2:], size, stride, padding, dilation, ceil=ceil)
+
+
+def volumes(x: np.ndarray) -> np.ndarray:
+    """Images (N, C, ...) in C order as (N, C, D, H, W)."""
+    return x.reshape(*x.shape[:2], *[1] * (2 + AXES - x.ndim), *x.shape[2:])
+
+
+@inner
+def check_image(x, table):
+    """Refuse volumes x whose image is not that of the windows."""
+    if x.shape[2] != table[0, IMAGE] or x.shape[3] != table[1, IMAGE] or x.shape[4] != table[2, IMAGE]:
+        raise ValueError("x must have the image of the windows")
+
+
+@inner
+def inside(image, stride, offset, count):
+    """First and last + 1 of ``count`` windows o whose element at ``offset`` is real: 0 <= o stride + offset < image."""
+    first = max(0, (stride - 1 - offset) // stride)
+    return first, max(first, min(count, (image - 1 - offset) // stride + 1))
+
+
+@inner
+def place(table, axis, o, k):
+    """Where element ``k`` of window ``o`` lies on an axis."""
+    return o * table[axis, STRIDE] + k * table[axis, DILATION] - table[axis, BEFORE]
