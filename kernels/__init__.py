@@ -36,6 +36,11 @@ from fastbp.kernels.loss import sigmoid_cross_entropy as sigmoid_cross_entropy
 from fastbp.kernels.loss import softmax_cross_entropy as softmax_cross_entropy
 from fastbp.kernels.loss import squared_error as squared_error
 from fastbp.kernels.optim import sgd_update as sgd_update
+from fastbp.kernels.pool import avg_pool_backward as avg_pool_backward
+from fastbp.kernels.pool import avg_pool_forward as avg_pool_forward
+from fastbp.kernels.pool import index_dtype as index_dtype
+from fastbp.kernels.pool import max_pool_backward as max_pool_backward
+from fastbp.kernels.pool import max_pool_forward as max_pool_forward
 from fastbp.kernels.softmax import log_softmax_backward as log_softmax_backward
 from fastbp.kernels.softmax import log_softmax_forward as log_softmax_forward
 from fastbp.kernels.softmax import softmax_backward as softmax_backward

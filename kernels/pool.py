@@ -1,13 +1,13 @@
 """Pooling: every window of a channel becomes one number.
 
-    max    y[n, c, o] = max over the real elements k of window o of x[n, c, place(o, k)]
-           dx[n, c, i] = sum of dy[n, c, o] over the windows whose largest element is i, the first one of several
-    mean   y[n, c, o] = sum over the elements k of x[n, c, place(o, k)] / count(o)
-           dx[n, c, i] = sum of dy[n, c, o] / count(o) over the windows that i is in
+    max    y[n, c, o] = the largest real x[n, c, place(o, k)]       index[n, c, o] = its k, the first one of several
+           dx[n, c, i] = sum of dy[n, c, o] over the windows o whose largest element is i
+    mean   y[n, c, o] = sum of the real x[n, c, place(o, k)] / count(o)
+           dx[n, c, i] = sum of dy[n, c, o] / count(o) over the windows o with i in them
 
-x (N, C, image), y (N, C, windows), with images of one, two or three dimensions. Padding never is the largest element; it
-is 0 for the mean, where count(o) is the number of real elements, or of all but those behind the padding. NaN is larger
-than any number.
+x, dx (N, C, image), y, dy (N, C, windows), for images of one, two or three dimensions. Padding never is the largest
+element, and NaN is larger than any number. count(o) is the number of elements of the window that are real, or that are
+real or padding. Work goes along the rows of y, element of the window by element, so that it is done in vectors.
 """
 
 import math
@@ -17,7 +17,319 @@ from numba import prange, types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_output, distinct, require_real, rows, unflat
-from fastbp.kernels._jit import array, kernel
-from fastbp.kernels.windows import OUTPUT, SIZE, check_image, place, volumes, windows_on
+from fastbp.kernels._jit import array, kernel, vector
+from fastbp.kernels.windows import (
+    AXES,
+    BEFORE,
+    DILATION,
+    IMAGE,
+    OUTPUT,
+    SIZE,
+    STRIDE,
+    check_image,
+    inside,
+    place,
+    volumes,
+    windows_on,
+)
 
+_INDICES = {np.dtype(np.uint8): types.uint8, np.dtype(np.uint16): types.uint16, np.dtype(np.int64): types.int64}
 _table = array(types.int64, 2, layout="C")
+
+
+def _for_each_index(signature):
+    """Decorator: a kernel for every type of index; ``signature(real, integer)`` gives the types of the arguments."""
+    return lambda function: {
+        dtype: kernel(lambda real, integer=integer: signature(real, integer))(function)
+        for dtype, integer in _INDICES.items()
+    }
+
+
+def index_dtype(size: tuple[int, ...]) -> np.dtype:
+    """The smallest integer type that tells apart all elements of a window of ``size``."""
+    elements = math.prod(size)
+    return np.dtype(np.uint8 if elements <= 2**8 else np.uint16 if elements <= 2**16 else np.int64)
+
+
+@_for_each_index(
+    lambda real, integer: (
+        *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
+        *(array(integer, 5, out=True, layout="C"), _table),
+    )
+)
+def _max_pool_forward(x, out, index, table):
+    check_image(x, table)
+    N, C, D, H, W = x.shape
+    KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
+    OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
+    if out.shape != (N, C, OD, OH, OW) or index.shape != out.shape:
+        raise ValueError("out and index must be (N, C, windows)")
+    stride, dilation = table[2, STRIDE], table[2, DILATION]
+    for plane in prange(N * C):
+        n, c = plane // C, plane % C
+        for row in range(OD * OH):
+            od, oh = row // OH, row % OH
+            y, best = out[n, c, od, oh], index[n, c, od, oh]
+            is_first = True
+            for line in range(KD * KH):
+                d, h = place(table, 0, od, line // KH), place(table, 1, oh, line % KH)
+                if not (0 <= d < D and 0 <= h < H):
+                    continue
+                u = x[n, c, d, h]
+                if is_first:  # the first real element of every window
+                    is_first = False
+                    start, stop = inside(W, stride, place(table, 2, 0, 0), OW)
+                    for o in range(start):
+                        k = (dilation - 1 - place(table, 2, o, 0)) // dilation
+                        y[o], best[o] = u[place(table, 2, o, k)], line * KW + k
+                    for o in range(start, stop):
+                        y[o], best[o] = u[o * stride - table[2, BEFORE]], line * KW
+                for k in range(KW):
+                    offset = place(table, 2, 0, k)
+                    start, stop = inside(W, stride, offset, OW)
+                    for o in range(start, stop):
+                        v = u[o * stride + offset]
+                        wins = not v <= y[o] and y[o] == y[o]
+                        y[o] = v if wins else y[o]
+                        best[o] = line * KW + k if wins else best[o]
+
+
+@_for_each_index(
+    lambda real, integer: (
+        *(array(real, 5, layout="C"), array(integer, 5, layout="C")),
+        *(array(real, 5, out=True, layout="C"), array(types.int64, 1, layout="C"), _table),
+    )
+)
+def _max_pool_backward(dy, index, dx, steps, table):
+    check_image(dx, table)
+    N, C, D, H, W = dx.shape
+    OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
+    if dy.shape != (N, C, OD, OH, OW) or index.shape != dy.shape:
+        raise ValueError("dy and index must be (N, C, windows)")
+    for plane in prange(N * C):
+        n, c = plane // C, plane % C
+        gradient = dx[n, c].reshape(D * H * W)
+        gradient[:] = 0
+        for row in range(OD * OH):
+            od, oh = row // OH, row % OH
+            start = (place(table, 0, od, 0) * H + place(table, 1, oh, 0)) * W + place(table, 2, 0, 0)
+            for o in range(OW):
+                k = index[n, c, od, oh, o]
+                i = start + o * table[2, STRIDE] + steps[k] if 0 <= k < steps.size else -1
+                if 0 <= i < gradient.size:  # an index that is not of `max_pool_forward` does no harm
+                    gradient[i] += dy[n, c, od, oh, o]
+
+
+def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *, ceil=False):
+    """The largest element of every window, and which one it is.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64, shape (N, C, W), (N, C, H, W) or (N, C, D, H, W)
+    out : ndarray, same dtype, shape (N, C, windows)
+        Overwritten.
+    index : ndarray of `index_dtype` (uint8 for windows of up to 256 elements), shape of ``out``
+        Overwritten with the place in the window, in row-major order, for `max_pool_backward`.
+    size, stride, padding, dilation, ceil
+        As in `fastbp.kernels.windows.windows`; the stride is ``size`` if it is None.
+
+    Raises
+    ------
+    ValueError
+        When windows do not fit, one holds padding only, or shapes differ.
+    TypeError
+        When dtypes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> x = np.array([[[[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]]]])
+    >>> y, index = np.empty((1, 1, 2, 2)), np.empty((1, 1, 2, 2), np.uint8)
+    >>> kernels.max_pool_forward(x, y, index, 2)
+    >>> y
+    array([[[[6., 8.],
+             [3., 4.]]]])
+    """
+    name = "max_pool_forward"
+    on = _windows(name, "x", x, size, stride, padding, dilation, ceil)
+    _check(name, on, x=x, out=out, index=index)
+    check_output(name, "out", out)
+    check_output(name, "index", index)
+    distinct(name, out, x, index)
+    distinct(name, index, x)
+    y, best = rows(out), rows(index)
+    run = _max_pool_forward[index.dtype]
+    run(_runtime.threads_for(out.size * math.prod(on.size)), volumes(rows(x)), volumes(y), volumes(best), on.table())
+    unflat(y, out)
+    unflat(best, index)
+
+
+def max_pool_backward(dy, index, dx, size, stride=None, padding=0, dilation=1, *, ceil=False):
+    """dx = dy at the largest elements of the windows, else 0; ``index`` and the numbers as of `max_pool_forward`."""
+    name = "max_pool_backward"
+    on = _windows(name, "dx", dx, size, stride, padding, dilation, ceil)
+    _check(name, on, dx=dx, dy=dy, index=index)
+    check_output(name, "dx", dx)
+    distinct(name, dx, dy, index)
+    result, table = rows(dx), on.table()
+    _, H, W = table[:, IMAGE]
+    k = np.indices(table[:, SIZE]).reshape(AXES, -1)
+    steps = np.array([H * W, W, 1]) @ (k * table[:, DILATION, None])  # from element 0 of a window to element k
+    run = _max_pool_backward[index.dtype]
+    run(_runtime.threads_for(dx.size), volumes(rows(dy)), volumes(rows(index)), volumes(result), steps, table)
+    unflat(result, dx)
+
+
+@kernel(
+    lambda real: (
+        *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
+        *(vector(types.int64), vector(types.int64), vector(types.int64), _table),
+    )
+)
+def _avg_pool_forward(x, out, d_count, h_count, w_count, table):
+    check_image(x, table)
+    N, C, D, H, W = x.shape
+    KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
+    OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
+    if out.shape != (N, C, OD, OH, OW) or d_count.size != OD or h_count.size != OH or w_count.size != OW:
+        raise ValueError("out must be (N, C, windows)")
+    stride = table[2, STRIDE]
+    for plane in prange(N * C):
+        n, c = plane // C, plane % C
+        for row in range(OD * OH):
+            od, oh = row // OH, row % OH
+            y = out[n, c, od, oh]
+            y[:] = 0
+            for line in range(KD * KH):
+                d, h = place(table, 0, od, line // KH), place(table, 1, oh, line % KH)
+                if 0 <= d < D and 0 <= h < H:
+                    u = x[n, c, d, h]
+                    for k in range(KW):
+                        offset = place(table, 2, 0, k)
+                        start, stop = inside(W, stride, offset, OW)
+                        for o in range(start, stop):
+                            y[o] += u[o * stride + offset]
+            for o in range(OW):
+                y[o] /= x.dtype.type(d_count[od] * h_count[oh] * w_count[o])
+
+
+@kernel(
+    lambda real: (
+        *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
+        *(vector(types.int64), vector(types.int64), vector(types.int64), _table),
+    )
+)
+def _avg_pool_backward(dy, dx, d_count, h_count, w_count, table):
+    check_image(dx, table)
+    N, C, D, H, W = dx.shape
+    KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
+    OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
+    if dy.shape != (N, C, OD, OH, OW) or d_count.size != OD or h_count.size != OH or w_count.size != OW:
+        raise ValueError("dy must be (N, C, windows)")
+    stride = table[2, STRIDE]
+    for plane in prange(N * C):
+        n, c = plane // C, plane % C
+        dx[n, c] = 0
+        for row in range(OD * OH):
+            od, oh = row // OH, row % OH
+            delta = dy[n, c, od, oh]
+            for line in range(KD * KH):
+                d, h = place(table, 0, od, line // KH), place(table, 1, oh, line % KH)
+                if 0 <= d < D and 0 <= h < H:
+                    gradient = dx[n, c, d, h]
+                    for k in range(KW):
+                        offset = place(table, 2, 0, k)
+                        start, stop = inside(W, stride, offset, OW)
+                        for o in range(start, stop):
+                            count = dx.dtype.type(d_count[od] * h_count[oh] * w_count[o])
+                            gradient[o * stride + offset] += delta[o] / count
+
+
+def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=False, count_padding=True):
+    """The mean of every window.
+
+    Parameters
+    ----------
+    x, out, size, stride, padding, dilation, ceil
+        As in `max_pool_forward`.
+    count_padding : bool
+        Whether the zeros of the padding count; what lies behind the padding in ceil mode never does.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `max_pool_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> y = np.empty((1, 1, 2))
+    >>> kernels.avg_pool_forward(np.array([[[1.0, 3.0, 5.0, 7.0]]]), y, 2)
+    >>> y
+    array([[[2., 6.]]])
+    """
+    name = "avg_pool_forward"
+    on = _windows(name, "x", x, size, stride, padding, dilation, ceil)
+    _check(name, on, x=x, out=out)
+    check_output(name, "out", out)
+    distinct(name, out, x)
+    result, threads = rows(out), _runtime.threads_for(out.size * math.prod(on.size))
+    _avg_pool_forward(threads, volumes(rows(x)), volumes(result), *_counts(on, count_padding), on.table())
+    unflat(result, out)
+
+
+def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=False, count_padding=True):
+    """dx[i] = the sum of dy / count over the windows with i in them; the numbers as of `avg_pool_forward`."""
+    name = "avg_pool_backward"
+    on = _windows(name, "dx", dx, size, stride, padding, dilation, ceil)
+    _check(name, on, dx=dx, dy=dy)
+    check_output(name, "dx", dx)
+    distinct(name, dx, dy)
+    result, threads = rows(dx), _runtime.threads_for(dy.size * math.prod(on.size))
+    _avg_pool_backward(threads, volumes(rows(dy)), volumes(result), *_counts(on, count_padding), on.table())
+    unflat(result, dx)
+
+
+def _windows(name, key, x, size, stride, padding, dilation, ceil):
+    """The windows on images x, which the caller calls ``key``; refused if one holds padding only."""
+    on = windows_on(name, x, size, size if stride is None else stride, padding, dilation, ceil=ceil, key=key)
+    for axis in range(len(on.image)):
+        if not _real(on, axis).any(axis=1).all():
+            raise ValueError(f"{name}: a window lies on padding only: {on.describe()}")
+    return on
+
+
+def _places(on, axis):
+    """Where the elements of every window lie on an axis, an array (windows, elements)."""
+    o, k = np.arange(on.output[axis])[:, None], np.arange(on.size[axis])
+    return o * on.stride[axis] + k * on.dilation[axis] - on.before[axis]
+
+
+def _real(on, axis):
+    places = _places(on, axis)
+    return (places >= 0) & (places < on.image[axis])
+
+
+def _counts(on, count_padding):
+    """For each of three axes, how many elements of each window count: their products are the sizes of the windows."""
+    counts = [
+        (_places(on, axis) < on.image[axis] + on.behind[axis] if count_padding else _real(on, axis)).sum(axis=1)
+        for axis in range(len(on.image))
+    ]
+    return [np.ones(1, np.int64)] * (AXES - len(counts)) + counts
+
+
+def _check(name, on, **arrays):
+    """Refuse arrays that do not fit: the first holds the images, the others have one element for each window."""
+    (key, x), *others = arrays.items()
+    require_real(name, key, x.dtype)
+    shape = (*x.shape[:2], *on.output)
+    for other, value in others:
+        if not isinstance(value, np.ndarray) or value.shape != shape:
+            got = f"the shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise ValueError(f"{name}: {other} must be an array of the shape {shape} for {key} {x.shape}, got {got}")
+        dtype = index_dtype(on.size) if other == "index" else x.dtype
+        if value.dtype != dtype:
+            raise TypeError(f"{name}: {other} must be {dtype}, got {value.dtype}")

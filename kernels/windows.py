@@ -39,6 +39,13 @@ class Windows:
     behind: tuple[int, ...]
     output: tuple[int, ...]
 
+    def describe(self) -> str:
+        """One line for error messages."""
+        return (
+            f"image {_text(self.image)}, size {_text(self.size)}, stride {_text(self.stride)}, "
+            f"padding {_text(list(zip(self.before, self.behind, strict=True)))}, dilation {_text(self.dilation)}"
+        )
+
     def table(self) -> np.ndarray:
         """The numbers (image, size, stride, dilation, before, output) of `AXES` axes; those in front have length 1."""
         table = np.array([[1, 1, 1, 1, 0, 1]] * AXES)
@@ -140,12 +147,20 @@ def _text(numbers: Sequence[object]) -> str:
 
 
 def windows_on(
-    name: str, x: np.ndarray, size: Size, stride: Size, padding: Padding, dilation: Size, *, ceil: bool = False
+    name: str,
+    x: np.ndarray,
+    size: Size,
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
+    *,
+    ceil: bool = False,
+    key: str = "x",
 ) -> Windows:
     """`windows` on images x (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
     if not isinstance(x, np.ndarray) or not 3 <= x.ndim <= 2 + AXES:
         got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(f"{name}: x must be an array (N, C, W), (N, C, H, W) or (N, C, D, H, W), got {got}")
+        raise ValueError(f"{name}: {key} must be an array (N, C, W), (N, C, H, W) or (N, C, D, H, W), got {got}")
     return windows(name, x.shape[2:], size, stride, padding, dilation, ceil=ceil)
 
 
