@@ -17,7 +17,8 @@ from numba import prange, types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_output, distinct, require_real, rows, unflat
-from fastbp.kernels._jit import array, kernel, vector
+from fastbp.kernels._jit import array, inner, kernel, vector
+from fastbp.kernels._pointers import load, pointer, shift, store
 from fastbp.kernels.windows import (
     AXES,
     BEFORE,
@@ -51,13 +52,23 @@ def index_dtype(size: tuple[int, ...]) -> np.dtype:
     return np.dtype(np.uint8 if elements <= 2**8 else np.uint16 if elements <= 2**16 else np.int64)
 
 
+@inner
+def _raise(u, stride, y, best, k, start, stop, is_first):
+    """Raise y to the elements of u where these are larger, or first, and note in ``best`` that they are element k."""
+    for o in range(start, stop):
+        v, largest = load(u, o * stride), load(y, o)
+        wins = is_first | ((not v <= largest) & (largest == largest))
+        store(y, o, v if wins else largest)
+        store(best, o, k if wins else load(best, o))
+
+
 @_for_each_index(
     lambda real, integer: (
         *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
-        *(array(integer, 5, out=True, layout="C"), _table),
+        *(array(integer, 5, out=True, layout="C"), _table, _table),
     )
 )
-def _max_pool_forward(x, out, index, table):
+def _max_pool_forward(x, out, index, table, spans):
     check_image(x, table)
     N, C, D, H, W = x.shape
     KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
@@ -69,29 +80,30 @@ def _max_pool_forward(x, out, index, table):
         n, c = plane // C, plane % C
         for row in range(OD * OH):
             od, oh = row // OH, row % OH
-            y, best = out[n, c, od, oh], index[n, c, od, oh]
+            y, best = pointer(out[n, c, od, oh]), pointer(index[n, c, od, oh])
             is_first = True
-            for line in range(KD * KH):
-                d, h = place(table, 0, od, line // KH), place(table, 1, oh, line % KH)
-                if not (0 <= d < D and 0 <= h < H):
-                    continue
-                u = x[n, c, d, h]
-                if is_first:  # the first real element of every window
+            for kd in range(KD):
+                for kh in range(KH):
+                    d, h = place(table, 0, od, kd), place(table, 1, oh, kh)
+                    if not (0 <= d < D and 0 <= h < H):
+                        continue
+                    u, line = pointer(x[n, c, d, h]), (kd * KH + kh) * KW
+                    for k in range(KW):
+                        start, stop, offset = spans[k, 0], spans[k, 1], spans[k, 2]
+                        if is_first and k == 0:
+                            for o in range(start):  # windows that start in the padding
+                                first = (dilation - 1 - place(table, 2, o, 0)) // dilation
+                                store(y, o, load(u, place(table, 2, o, first)))
+                                store(best, o, index.dtype.type(line + first))
+                        which, from_u = index.dtype.type(line + k), shift(u, offset)
+                        # LLVM makes vectors of strides that it knows
+                        if stride == 1:
+                            _raise(from_u, 1, y, best, which, start, stop, is_first and k == 0)
+                        elif stride == 2:
+                            _raise(from_u, 2, y, best, which, start, stop, is_first and k == 0)
+                        else:
+                            _raise(from_u, stride, y, best, which, start, stop, is_first and k == 0)
                     is_first = False
-                    start, stop = inside(W, stride, place(table, 2, 0, 0), OW)
-                    for o in range(start):
-                        k = (dilation - 1 - place(table, 2, o, 0)) // dilation
-                        y[o], best[o] = u[place(table, 2, o, k)], line * KW + k
-                    for o in range(start, stop):
-                        y[o], best[o] = u[o * stride - table[2, BEFORE]], line * KW
-                for k in range(KW):
-                    offset = place(table, 2, 0, k)
-                    start, stop = inside(W, stride, offset, OW)
-                    for o in range(start, stop):
-                        v = u[o * stride + offset]
-                        wins = not v <= y[o] and y[o] == y[o]
-                        y[o] = v if wins else y[o]
-                        best[o] = line * KW + k if wins else best[o]
 
 
 @_for_each_index(
@@ -160,7 +172,8 @@ def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *,
     distinct(name, index, x)
     y, best = rows(out), rows(index)
     run = _max_pool_forward[index.dtype]
-    run(_runtime.threads_for(out.size * math.prod(on.size)), volumes(rows(x)), volumes(y), volumes(best), on.table())
+    threads = _runtime.threads_for(out.size * math.prod(on.size))
+    run(threads, volumes(rows(x)), volumes(y), volumes(best), on.table(), on.spans())
     unflat(y, out)
     unflat(best, index)
 

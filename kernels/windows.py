@@ -53,6 +53,17 @@ class Windows:
         table[AXES - len(self.image) :] = np.transpose(columns)
         return table
 
+    def spans(self) -> np.ndarray:
+        """Rows (first, stop, offset) for each element of a window on the last axis.
+
+        For windows o from first to stop - 1 it is on the image, at o stride + offset.
+        """
+        image, stride, count = self.image[-1], self.stride[-1], self.output[-1]
+        offset = np.arange(self.size[-1]) * self.dilation[-1] - self.before[-1]
+        first = np.maximum(0, (stride - 1 - offset) // stride)
+        stop = np.maximum(first, np.minimum(count, (image - 1 - offset) // stride + 1))
+        return np.stack([first, stop, offset], axis=1)
+
 
 def windows(
     name: str,
