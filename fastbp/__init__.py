@@ -19,10 +19,17 @@ from fastbp.gradcheck import check_projection as check_projection
 from fastbp.kernels._runtime import get_num_threads as get_num_threads
 from fastbp.kernels._runtime import set_num_threads as set_num_threads
 from fastbp.layers import Affine as Affine
+from fastbp.layers import AvgPool1d as AvgPool1d
+from fastbp.layers import AvgPool2d as AvgPool2d
+from fastbp.layers import AvgPool3d as AvgPool3d
 from fastbp.layers import Flatten as Flatten
+from fastbp.layers import GlobalAvgPool2d as GlobalAvgPool2d
 from fastbp.layers import Identity as Identity
 from fastbp.layers import LeakyReLU as LeakyReLU
 from fastbp.layers import LogSoftmax as LogSoftmax
+from fastbp.layers import MaxPool1d as MaxPool1d
+from fastbp.layers import MaxPool2d as MaxPool2d
+from fastbp.layers import MaxPool3d as MaxPool3d
 from fastbp.layers import Parameter as Parameter
 from fastbp.layers import ReLU as ReLU
 from fastbp.layers import Sigmoid as Sigmoid

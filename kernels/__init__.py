@@ -38,6 +38,8 @@ from fastbp.kernels.loss import squared_error as squared_error
 from fastbp.kernels.optim import sgd_update as sgd_update
 from fastbp.kernels.pool import avg_pool_backward as avg_pool_backward
 from fastbp.kernels.pool import avg_pool_forward as avg_pool_forward
+from fastbp.kernels.pool import global_avg_pool_backward as global_avg_pool_backward
+from fastbp.kernels.pool import global_avg_pool_forward as global_avg_pool_forward
 from fastbp.kernels.pool import index_dtype as index_dtype
 from fastbp.kernels.pool import max_pool_backward as max_pool_backward
 from fastbp.kernels.pool import max_pool_forward as max_pool_forward

@@ -16,7 +16,7 @@ from numba import prange, types
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_output, distinct, require_real, rows, unflat
 from fastbp.kernels._jit import array, kernel
-from fastbp.kernels.windows import OUTPUT, SIZE, STRIDE, check_image, inside, place, volumes, windows_on
+from fastbp.kernels.windows import OUTPUT, SIZE, STRIDE, check_image, check_images, inside, place, volumes, windows
 
 _table = array(types.int64, 2, layout="C")
 
@@ -120,7 +120,8 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
 
 def _checked(name, x, cols, out, other, numbers):
     """The table of the windows, after all checks."""
-    on = windows_on(name, x, *numbers)
+    check_images(name, "x", x)
+    on = windows(name, x.shape[2:], *numbers)
     require_real(name, "x", x.dtype)
     wanted = (len(x), x.shape[1] * math.prod(on.size), math.prod(on.output))
     if not isinstance(cols, np.ndarray) or cols.shape != wanted:

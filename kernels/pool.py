@@ -11,6 +11,7 @@ real or padding. Work goes along the rows of y, element of the window by element
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numba import prange, types
@@ -19,19 +20,20 @@ from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_output, distinct, require_real, rows, unflat
 from fastbp.kernels._jit import array, inner, kernel, vector
 from fastbp.kernels._pointers import load, pointer, shift, store
+from fastbp.kernels.reductions import total
 from fastbp.kernels.windows import (
     AXES,
-    BEFORE,
     DILATION,
     IMAGE,
     OUTPUT,
     SIZE,
     STRIDE,
     check_image,
+    check_images,
     inside,
     place,
     volumes,
-    windows_on,
+    windows,
 )
 
 _INDICES = {np.dtype(np.uint8): types.uint8, np.dtype(np.uint16): types.uint16, np.dtype(np.int64): types.int64}
@@ -70,7 +72,7 @@ def _raise(u, stride, y, best, k, start, stop, is_first):
 )
 def _max_pool_forward(x, out, index, table, spans):
     check_image(x, table)
-    N, C, D, H, W = x.shape
+    N, C, D, H, _ = x.shape
     KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
     OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
     if out.shape != (N, C, OD, OH, OW) or index.shape != out.shape:
@@ -305,13 +307,94 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
     unflat(result, dx)
 
 
-def _windows(name, key, x, size, stride, padding, dilation, ceil):
-    """The windows on images x, which the caller calls ``key``; refused if one holds padding only."""
-    on = windows_on(name, x, size, size if stride is None else stride, padding, dilation, ceil=ceil, key=key)
-    for axis in range(len(on.image)):
-        if not _real(on, axis).any(axis=1).all():
-            raise ValueError(f"{name}: a window lies on padding only: {on.describe()}")
+@kernel(lambda real: (array(real, 3, layout="C"), array(real, 2, out=True, layout="C")))
+def _global_avg_pool_forward(x, out):
+    N, C, size = x.shape
+    if out.shape != (N, C) or size == 0:
+        raise ValueError("out must be (N, C), and an image have elements")
+    for plane in prange(N * C):
+        n, c = plane // C, plane % C
+        out[n, c] = total(x[n, c]) / x.dtype.type(size)
+
+
+@kernel(lambda real: (array(real, 2, layout="C"), array(real, 3, out=True, layout="C")))
+def _global_avg_pool_backward(dy, dx):
+    N, C, size = dx.shape
+    if dy.shape != (N, C) or size == 0:
+        raise ValueError("dy must be (N, C), and an image have elements")
+    for plane in prange(N * C):
+        n, c = plane // C, plane % C
+        dx[n, c] = dy[n, c] / dx.dtype.type(size)
+
+
+def global_avg_pool_forward(x, out):
+    """The mean of every channel: x (N, C, image) to out (N, C).
+
+    Raises ValueError when shapes differ or an image has no elements, TypeError when dtypes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> y = np.empty((1, 1))
+    >>> kernels.global_avg_pool_forward(np.array([[[[1.0, 2.0], [3.0, 6.0]]]]), y)
+    >>> y
+    array([[3.]])
+    """
+    _check_global("global_avg_pool_forward", x=x, out=out)
+    distinct("global_avg_pool_forward", out, x)
+    result = rows(out)
+    _global_avg_pool_forward(
+        _runtime.threads_for(x.size), rows(x).reshape(*x.shape[:2], math.prod(x.shape[2:])), result
+    )
+    unflat(result, out)
+
+
+def global_avg_pool_backward(dy, dx):
+    """dx = dy / elements of the image, in each of them; dy (N, C), dx (N, C, image)."""
+    _check_global("global_avg_pool_backward", dx=dx, dy=dy)
+    distinct("global_avg_pool_backward", dx, dy)
+    result = rows(dx)
+    _global_avg_pool_backward(
+        _runtime.threads_for(dx.size), rows(dy), result.reshape(*dx.shape[:2], math.prod(dx.shape[2:]))
+    )
+    unflat(result, dx)
+
+
+def _check_global(name, **arrays):
+    """Refuse arrays that are not images and their means."""
+    (key, x), (other, means) = arrays.items()
+    check_images(name, key, x)
+    require_real(name, key, x.dtype)
+    if 0 in x.shape[2:]:
+        raise ValueError(f"{name}: the images of {key} have no elements: {x.shape}")
+    if not isinstance(means, np.ndarray) or means.shape != x.shape[:2]:
+        got = f"the shape {means.shape}" if isinstance(means, np.ndarray) else type(means).__name__
+        raise ValueError(f"{name}: {other} must be an array of the shape {x.shape[:2]} for {key} {x.shape}, got {got}")
+    if means.dtype != x.dtype:
+        raise TypeError(f"{name}: {other} must be {x.dtype} as {key} is, got {means.dtype}")
+    output = "out" if other == "out" else key
+    check_output(name, output, arrays[output])
+
+
+def pool_windows(name, image, size, stride, padding, dilation, ceil):
+    """`windows` of a pool: the stride is the size if it is None, and no window may lie on padding only."""
+    on = windows(name, image, size, size if stride is None else stride, padding, dilation, ceil=ceil)
+    if not _all_are_real(on):
+        raise ValueError(f"{name}: a window lies on padding only: {on.describe()}")
     return on
+
+
+@lru_cache(maxsize=256)
+def _all_are_real(on):
+    """Whether every window has an element on the image."""
+    return all(_real(on, axis).any(axis=1).all() for axis in range(len(on.image)))
+
+
+def _windows(name, key, x, *numbers):
+    """`pool_windows` on images x, which the caller calls ``key``."""
+    check_images(name, key, x)
+    return pool_windows(name, x.shape[2:], *numbers)
 
 
 def _places(on, axis):

@@ -157,22 +157,11 @@ def _text(numbers: Sequence[object]) -> str:
     return " x ".join(map(str, numbers))
 
 
-def windows_on(
-    name: str,
-    x: np.ndarray,
-    size: Size,
-    stride: Size,
-    padding: Padding,
-    dilation: Size,
-    *,
-    ceil: bool = False,
-    key: str = "x",
-) -> Windows:
-    """`windows` on images x (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
+def check_images(name: str, key: str, x: np.ndarray) -> None:
+    """Refuse what is no array (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
     if not isinstance(x, np.ndarray) or not 3 <= x.ndim <= 2 + AXES:
         got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
         raise ValueError(f"{name}: {key} must be an array (N, C, W), (N, C, H, W) or (N, C, D, H, W), got {got}")
-    return windows(name, x.shape[2:], size, stride, padding, dilation, ceil=ceil)
 
 
 def volumes(x: np.ndarray) -> np.ndarray:

@@ -150,7 +150,8 @@ def test_constructor_arguments():
 
 def test_repr_and_config_rebuild_every_layer():
     layers = [fb.Affine(3), fb.Affine(3, bias=False), fb.Affine(3, init="lecun"), fb.LeakyReLU(0.2)]
-    layers += [kind() for name, kind in BY_NAME.items() if name not in ("Affine", "LeakyReLU")]
+    layers += [layer for layer, _, _ in POOLS]
+    layers += [kind() for kind in BY_NAME.values() if kind not in map(type, layers)]
     for layer in layers:
         assert repr(fresh(layer)) == repr(layer)
         assert repr(eval(repr(layer), vars(fb))) == repr(layer)
@@ -192,3 +193,57 @@ def test_overridden_activation_is_not_replaced_by_the_fused_one():
     net = fb.Sequential(fb.Affine(2), Doubled(), input_shape=2, dtype="float64")
     net.parameters()[0].value = np.eye(2)
     np.testing.assert_array_equal(net.forward(x), [[2, 2]])
+
+
+POOLS = [
+    (fb.MaxPool1d(2), (3, 7), (3, 3)),
+    (fb.MaxPool1d(2, ceil=True), (3, 7), (3, 4)),
+    (fb.MaxPool2d(3, stride=2, padding=1), (2, 8, 9), (2, 4, 5)),
+    (fb.MaxPool2d([2, 3], padding="same", dilation=2), (2, 8, 9), (2, 4, 3)),
+    (fb.MaxPool3d(2), (1, 4, 4, 6), (1, 2, 2, 3)),
+    (fb.AvgPool1d(3, stride=1, padding=[(2, 0)]), (3, 7), (3, 7)),
+    (fb.AvgPool2d(2, padding=1, count_padding=False), (2, 6, 5), (2, 4, 3)),
+    (fb.AvgPool3d((1, 2, 3)), (2, 3, 4, 6), (2, 3, 2, 2)),
+    (fb.GlobalAvgPool2d(), (6, 3, 5), (6,)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "expected"), POOLS, ids=[repr(row[0]) for row in POOLS])
+def test_pools(layer, shape, expected, tmp_path):
+    net = fb.Sequential(fresh(layer), fb.Flatten(), fb.Affine(4), input_shape=shape, dtype="float64", seed=1)
+    assert net.layers[0].output_shape(shape) == expected
+    x, labels = RNG.normal(size=(5, *shape)), RNG.integers(0, 4, 5)
+    assert fb.check_gradients(net, x, labels, loss=fb.SoftmaxCrossEntropy()).checked > 40
+    net.save(tmp_path / "net.npz")
+    np.testing.assert_array_equal(fb.Sequential.load(tmp_path / "net.npz").predict(x), net.predict(x))
+    assert net.predict(x[:0]).shape == (0, 4)
+
+
+def test_pools_learn():
+    x = RNG.normal(size=(60, 1, 6, 6)).astype(np.float32)
+    labels = (x.max((1, 2, 3)) > 2.2).astype(np.int64)
+    net = fb.Sequential(
+        fb.MaxPool2d(3), fb.Flatten(), fb.Affine(16), fb.ReLU(), fb.Affine(2), input_shape=(1, 6, 6), seed=0
+    )
+    numbers = {"loss": fb.SoftmaxCrossEntropy(), "optimizer": fb.SGD(0.2)}
+    losses = [net.train_step(x, labels, **numbers) for _ in range(200)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_pools_refuse():
+    with pytest.raises(ValueError, match=r"^maxpool2d_1 takes samples \(C, H, W\), got \(4,\)$"):
+        fb.Sequential(fb.MaxPool2d(2), input_shape=4)
+    with pytest.raises(
+        ValueError, match=r"^maxpool2d_1: a window that spans 3 x 3 does not fit into an image of 2 x 5"
+    ):
+        fb.Sequential(fb.MaxPool2d(3), input_shape=(1, 2, 5))
+    with pytest.raises(ValueError, match=r"^avgpool1d_1: a window lies on padding only: image 4, size 2"):
+        fb.Sequential(fb.AvgPool1d(2, padding=2), input_shape=(1, 4))
+    with pytest.raises(ValueError, match=r"^globalavgpool2d_1 takes samples \(C, H, W\) .* got \(4,\)"):
+        fb.Sequential(fb.GlobalAvgPool2d(), input_shape=4)
+    with pytest.raises(ValueError, match=r"^MaxPool2d: size must be positive, got 0"):
+        fb.MaxPool2d(0)
+    with pytest.raises(ValueError, match=r"^AvgPool3d: stride must be one integer or 3"):
+        fb.AvgPool3d(2, stride=(1, 2))
+    with pytest.raises(TypeError, match=r"^MaxPool1d: size must be one integer or 1, got 1.5"):
+        fb.MaxPool1d(1.5)

@@ -200,3 +200,32 @@ def test_threads_do_not_change_a_bit(kind, check_both_variants):
         return y, dx
 
     check_both_variants(run)
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3, 40), (1, 2, 5, 7), (3, 1, 2, 3, 4), (0, 2, 3)])
+def test_global_mean(dtype, shape):
+    x = random_images(shape[:2], shape[2:], dtype)
+    y, dx = strategies.blank(shape[:2], dtype), strategies.blank(shape, dtype)
+    kernels.global_avg_pool_forward(x, y)
+    axes = tuple(range(2, len(shape)))
+    # the sum is one of small integers, and so exact
+    reference.assert_within(y, x.mean(axes, dtype=np.float64), 2 * reference.eps(dtype) * 3)
+    kernels.global_avg_pool_backward(y, dx)
+    expected = np.broadcast_to(np.expand_dims(y / np.prod(shape[2:]), axes), shape)
+    reference.assert_within(dx, expected, 2 * reference.eps(dtype) * 3)
+
+
+def test_global_mean_refuses():
+    x, y = np.zeros((2, 3, 4, 5)), np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"^global_avg_pool_forward: out must be an array of the shape \(2, 3\)"):
+        kernels.global_avg_pool_forward(x, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"^global_avg_pool_backward: the images of dx have no elements"):
+        kernels.global_avg_pool_backward(y, np.zeros((2, 3, 0)))
+    with pytest.raises(TypeError, match=r"^global_avg_pool_forward: out must be float64 as x is"):
+        kernels.global_avg_pool_forward(x, y.astype(np.float32))
+    with pytest.raises(ValueError, match=r"^global_avg_pool_backward: the output must not overlap"):
+        kernels.global_avg_pool_backward(x.reshape(-1)[:6].reshape(2, 3), x)
+    y.flags.writeable = False
+    with pytest.raises(TypeError, match=r"^global_avg_pool_forward: out is an output"):
+        kernels.global_avg_pool_forward(x, y)

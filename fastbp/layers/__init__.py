@@ -12,7 +12,18 @@ from fastbp.layers.affine import Affine as Affine
 from fastbp.layers.flatten import Flatten as Flatten
 from fastbp.layers.layer import Layer as Layer
 from fastbp.layers.layer import Parameter as Parameter
+from fastbp.layers.pool import AvgPool1d as AvgPool1d
+from fastbp.layers.pool import AvgPool2d as AvgPool2d
+from fastbp.layers.pool import AvgPool3d as AvgPool3d
+from fastbp.layers.pool import GlobalAvgPool2d as GlobalAvgPool2d
+from fastbp.layers.pool import MaxPool1d as MaxPool1d
+from fastbp.layers.pool import MaxPool2d as MaxPool2d
+from fastbp.layers.pool import MaxPool3d as MaxPool3d
 
 BY_NAME: dict[str, type[Layer]] = {
-    layer.__name__: layer for layer in (Affine, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh)
+    layer.__name__: layer
+    for layer in (
+        *(Affine, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh),
+        *(MaxPool1d, MaxPool2d, MaxPool3d, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d),
+    )
 }

@@ -1,0 +1,182 @@
+"""Pooling layers."""
+
+from typing import Any, ClassVar
+
+from fastbp import kernels
+from fastbp._checks import Array
+from fastbp.kernels.pool import pool_windows
+from fastbp.kernels.windows import Padding, Size, windows
+from fastbp.layers.layer import Layer
+from fastbp.op import Context
+
+_LARGE = 10**6  # an image on which any reasonable window fits
+_SHAPES = {1: "(C, W)", 2: "(C, H, W)", 3: "(C, D, H, W)"}
+
+
+class Pool(Layer):
+    """Windows over every channel of samples (C, image), of which each becomes one number.
+
+    Parameters
+    ----------
+    size : int or one int per axis
+    stride : int or one int per axis, optional
+        ``size`` if it is not given, so that the windows lie side by side.
+    padding : int, one int or one pair (before, behind) per axis, "same" or "valid"
+    ceil : bool
+        Keep a last window that reaches over the edge.
+    """
+
+    axes: ClassVar[int]
+
+    def __init__(
+        self, size: Size, stride: Size | None = None, padding: Padding = 0, dilation: Size = 1, ceil: bool = False
+    ) -> None:
+        self.size, self.stride, self.padding, self.dilation, self.ceil = size, stride, padding, dilation, bool(ceil)
+        windows(type(self).__name__, (_LARGE,) * self.axes, size, size if stride is None else stride, padding, dilation)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(input_shape) != self.axes + 1:
+            raise ValueError(f"{self.name} takes samples {_SHAPES[self.axes]}, got {input_shape}")
+        numbers = self.size, self.stride, self.padding, self.dilation, self.ceil
+        return (input_shape[0], *pool_windows(self.name, input_shape[1:], *numbers).output)
+
+    def config(self) -> dict[str, Any]:
+        keys = "size", "stride", "padding", "dilation", "ceil"
+        return {key: getattr(self, key) for key in keys}
+
+    def __repr__(self) -> str:
+        defaults = {"stride": None, "padding": 0, "dilation": 1, "ceil": False, "count_padding": True}
+        shown = [f"{k}={v!r}" for k, v in self.config().items() if k != "size" and v != defaults[k]]
+        return f"{type(self).__name__}({', '.join([repr(self.size), *shown])})"
+
+
+class MaxPool(Pool):
+    """The largest element of every window; its gradient goes there, to the first one of several.
+
+    With NaN in a window, the result is NaN. Padding is never the largest.
+    """
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        shape = (len(x), *self.output_shape(x.shape[1:]))
+        y = ctx.output("y", shape, x.dtype)
+        sizes = (self.size,) * self.axes if isinstance(self.size, int) else tuple(self.size)
+        index = ctx.output("index", shape, kernels.index_dtype(sizes))
+        kernels.max_pool_forward(x, y, index, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
+        ctx.saved = (x, index)
+        return y
+
+    def backward(self, ctx: Context, dy: Array) -> Array | None:
+        x, index = ctx.saved
+        if not ctx.needs_input_grad:
+            return None
+        dx = ctx.output("dx", x.shape, x.dtype)
+        kernels.max_pool_backward(dy, index, dx, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
+        return dx
+
+
+class AvgPool(Pool):
+    """The mean of every window.
+
+    Parameters
+    ----------
+    count_padding : bool
+        Whether the zeros of the padding count.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        stride: Size | None = None,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        ceil: bool = False,
+        count_padding: bool = True,
+    ) -> None:
+        super().__init__(size, stride, padding, dilation, ceil)
+        self.count_padding = bool(count_padding)
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        y = ctx.output("y", (len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        numbers = self.size, self.stride, self.padding, self.dilation
+        kernels.avg_pool_forward(x, y, *numbers, ceil=self.ceil, count_padding=self.count_padding)
+        ctx.saved = (x,)
+        return y
+
+    def backward(self, ctx: Context, dy: Array) -> Array | None:
+        (x,) = ctx.saved
+        if not ctx.needs_input_grad:
+            return None
+        dx = ctx.output("dx", x.shape, x.dtype)
+        numbers = self.size, self.stride, self.padding, self.dilation
+        kernels.avg_pool_backward(dy, dx, *numbers, ceil=self.ceil, count_padding=self.count_padding)
+        return dx
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "count_padding": self.count_padding}
+
+
+class MaxPool1d(MaxPool):
+    """`MaxPool` of samples (C, W)."""
+
+    axes = 1
+
+
+class MaxPool2d(MaxPool):
+    """`MaxPool` of samples (C, H, W).
+
+    Examples
+    --------
+    >>> import fastbp as fb
+    >>> net = fb.Sequential(fb.MaxPool2d(2), input_shape=(1, 2, 4))
+    >>> net.forward([[[[1, 1, 2, 4], [5, 6, 7, 8]]]])
+    array([[[[6., 8.]]]], dtype=float32)
+    """
+
+    axes = 2
+
+
+class MaxPool3d(MaxPool):
+    """`MaxPool` of samples (C, D, H, W)."""
+
+    axes = 3
+
+
+class AvgPool1d(AvgPool):
+    """`AvgPool` of samples (C, W)."""
+
+    axes = 1
+
+
+class AvgPool2d(AvgPool):
+    """`AvgPool` of samples (C, H, W)."""
+
+    axes = 2
+
+
+class AvgPool3d(AvgPool):
+    """`AvgPool` of samples (C, D, H, W)."""
+
+    axes = 3
+
+
+class GlobalAvgPool2d(Layer):
+    """The mean of every channel: samples (C, H, W) to (C,)."""
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(input_shape) != 3 or 0 in input_shape[1:]:
+            raise ValueError(f"{self.name} takes samples (C, H, W) with H > 0 and W > 0, got {input_shape}")
+        return input_shape[:1]
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        y = ctx.output("y", x.shape[:2], x.dtype)
+        kernels.global_avg_pool_forward(x, y)
+        ctx.saved = (x,)
+        return y
+
+    def backward(self, ctx: Context, dy: Array) -> Array | None:
+        (x,) = ctx.saved
+        if not ctx.needs_input_grad:
+            return None
+        dx = ctx.output("dx", x.shape, x.dtype)
+        kernels.global_avg_pool_backward(dy, dx)
+        return dx
