@@ -60,7 +60,7 @@ class Windows:
         """
         image, stride, count = self.image[-1], self.stride[-1], self.output[-1]
         offset = np.arange(self.size[-1]) * self.dilation[-1] - self.before[-1]
-        first = np.maximum(0, (stride - 1 - offset) // stride)
+        first = np.clip((stride - 1 - offset) // stride, 0, count)
         stop = np.maximum(first, np.minimum(count, (image - 1 - offset) // stride + 1))
         return np.stack([first, stop, offset], axis=1)
 
@@ -179,7 +179,7 @@ def check_image(x, table):
 @inner
 def inside(image, stride, offset, count):
     """First and last + 1 of ``count`` windows o whose element at ``offset`` is real: 0 <= o stride + offset < image."""
-    first = max(0, (stride - 1 - offset) // stride)
+    first = min(count, max(0, (stride - 1 - offset) // stride))
     return first, max(first, min(count, (image - 1 - offset) // stride + 1))
 
 

@@ -29,8 +29,9 @@ class Guarded:
         for page in (0, PAGES + 1):
             assert libc.mprotect(ctypes.c_void_p(start + page * PAGE), PAGE, 0) == 0
 
-    def array(self, *shape, order="C"):
+    def array(self, *shape, order="C", dtype=dtype):
         size = int(np.prod(shape)) * dtype.itemsize
+        assert size <= PAGES * PAGE
         offset = PAGE + (PAGES * PAGE - size if at_end else 0)
         return np.ndarray(shape, dtype, self.memory, offset, order=order)
 
@@ -81,6 +82,51 @@ for case in range(cases):
 print("ok", cases)
 """
 
+WINDOWS = (
+    PROGRAM.partition("for case in range(cases):")[0]
+    + """
+from fastbp.kernels.windows import windows
+
+done = 0
+for case in range(cases):
+    axes = int(rng.integers(1, 4))
+    image, size, stride, dilation = (rng.integers(1, high, axes).tolist() for high in (11, 5, 4, 4))
+    numbers = {"size": size, "stride": stride, "dilation": dilation, "padding": rng.integers(0, 3, (axes, 2)).tolist()}
+    ceil = bool(rng.integers(2))
+    N, C = rng.integers(1, 3, 2)
+    try:
+        on = windows("fuzz", tuple(image), **numbers)
+    except ValueError:
+        continue
+    if N * C * np.prod(size) * np.prod(on.output) * dtype.itemsize > PAGES * PAGE:
+        continue
+    x, dx = filled(0, N, C, *image), places[1].array(N, C, *image)
+    cols = places[2].array(N, C * int(np.prod(size)), int(np.prod(on.output)))
+    kernels.im2col(x, cols, **numbers)
+    kernels.col2im(cols, dx, **numbers)
+    output = windows("fuzz", tuple(image), **numbers, ceil=ceil).output
+    y, index = places[3].array(N, C, *output), places[4].array(N, C, *output, dtype=kernels.index_dtype(size))
+    try:
+        kernels.max_pool_forward(x, y, index, **numbers, ceil=ceil)
+    except ValueError as error:
+        assert "padding only" in str(error)
+        continue
+    assert y.max() <= x.max()
+    kernels.max_pool_backward(y, index, dx, **numbers, ceil=ceil)
+    assert dx.sum() == y.sum()
+    index[...] = rng.integers(0, 256, index.shape)
+    kernels.max_pool_backward(y, index, dx, **numbers, ceil=ceil)
+    kernels.avg_pool_forward(x, y, **numbers, ceil=ceil)
+    kernels.avg_pool_backward(y, dx, **numbers, ceil=ceil)
+    means = places[5].array(N, C)
+    kernels.global_avg_pool_forward(x, means)
+    kernels.global_avg_pool_backward(means, dx)
+    done += 1
+assert done > cases // 4, done
+print("ok", cases)
+"""
+)
+
 
 # the target of most machines: 16 registers of 256 bits
 AVX2 = {
@@ -96,7 +142,17 @@ AVX2 = {
 def test_thousands_of_shapes(dtype, side, target):
     if target == "AVX2" and not {"avx2", "fma"} <= _cpu.FEATURES:
         pytest.skip("this processor has no AVX2")
-    environment = os.environ | (AVX2 if target == "AVX2" else {})
-    command = [sys.executable, "-c", PROGRAM, dtype, side, "1500"]
+    run(PROGRAM, dtype, side, os.environ | (AVX2 if target == "AVX2" else {}))
+
+
+def run(program, dtype, side, environment):
+    command = [sys.executable, "-c", program, dtype, side, "1500"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stdout) == (0, "ok 1500\n"), result.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux")
+@pytest.mark.parametrize("side", ["start", "end"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_thousands_of_windows(dtype, side):
+    run(WINDOWS, dtype, side, os.environ)
