@@ -20,6 +20,13 @@ def check_output(name: str, key: str, out: np.ndarray) -> None:
         raise TypeError(f"{name}: {key} is not aligned to its dtype; copy it first")
 
 
+def check_shape(name: str, key: str, x: object, shape: tuple[int, ...], beside: str, other: np.ndarray) -> None:
+    """Refuse what is no array of the ``shape`` that goes with the array ``other``, called ``beside`` by the caller."""
+    if not isinstance(x, np.ndarray) or x.shape != shape:
+        got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise ValueError(f"{name}: {key} must be an array of the shape {shape} for {beside} {other.shape}, got {got}")
+
+
 def alike(name: str, **arrays: np.ndarray) -> None:
     """Refuse arrays whose shapes or dtypes differ, naming all of them; the last one is the output."""
     for key, value in arrays.items():

@@ -1,8 +1,8 @@
 """The one place where Numba's options are set.
 
 ``inner`` marks a function that becomes part of those that call it; ``task`` compiles one that is described by a record
-and called through its address. ``kernel`` makes an entry point: a function with one explicit signature per
-dtype, compiled at its first use with that dtype, in a serial and a parallel variant of the same source (``prange`` is
+and called through its address. ``kernel`` makes an entry point: a function with one explicit signature per dtype,
+compiled at its first use with that dtype, in a serial and a parallel variant of the same source (``prange`` is
 ``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that C-ordered, Fortran-ordered,
 sliced and read-only arrays all run through one compilation, and other dtypes or ranks are refused.
 

@@ -10,30 +10,33 @@ window has elements.
 
 import math
 
-import numpy as np
-from numba import prange, types
+from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, distinct, require_real, rows, unflat
-from fastbp.kernels._jit import array, kernel
-from fastbp.kernels.windows import OUTPUT, SIZE, STRIDE, check_image, check_images, inside, place, volumes, windows
-
-_table = array(types.int64, 2, layout="C")
+from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, rows, unflat
+from fastbp.kernels._jit import array, inner, kernel
+from fastbp.kernels.windows import INTEGERS, OUTPUT, SIZE, STRIDE, check_image, check_images, place, volumes, windows
 
 
-@kernel(lambda real: (array(real, 5, layout="C"), array(real, 3, out=True, layout="C"), _table))
-def _im2col(x, cols, table):
-    N, C, D, H, W = x.shape
-    KH, KW, K = table[1, SIZE], table[2, SIZE], table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
-    OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
+@inner
+def _check_columns(x, cols, table):
+    """Refuse volumes and columns that are not those of the windows."""
     check_image(x, table)
-    if cols.shape != (N, C * K, OD * OH * OW):
+    N, C = x.shape[:2]
+    elements = table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
+    if cols.shape != (N, C * elements, table[0, OUTPUT] * table[1, OUTPUT] * table[2, OUTPUT]):
         raise ValueError("cols must be (N, C * elements of a window, number of windows)")
-    stride = table[2, STRIDE]
+
+
+@kernel(lambda real: (array(real, 5, layout="C"), array(real, 3, out=True, layout="C"), INTEGERS, INTEGERS))
+def _im2col(x, cols, table, spans):
+    _check_columns(x, cols, table)
+    N, C, D, H, _ = x.shape
+    KH, KW, K = table[1, SIZE], table[2, SIZE], table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
+    OD, OH, OW, stride = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT], table[2, STRIDE]
     for row in prange(N * C * K):
         n, c, k = row // (C * K), row // K % C, row % K
-        offset = place(table, 2, 0, k % KW)
-        first, behind = inside(W, stride, offset, OW)
+        first, behind, offset = spans[k % KW, 0], spans[k % KW, 1], spans[k % KW, 2]
         for o in range(OD * OH):
             d, h = place(table, 0, o // OH, k // (KH * KW)), place(table, 1, o % OH, k // KW % KH)
             line = cols[n, c * K + k, o * OW : (o + 1) * OW]
@@ -44,21 +47,17 @@ def _im2col(x, cols, table):
             line[stop:] = 0
 
 
-@kernel(lambda real: (array(real, 3, layout="C"), array(real, 5, out=True, layout="C"), _table))
-def _col2im(cols, x, table):
-    N, C, D, H, W = x.shape
+@kernel(lambda real: (array(real, 3, layout="C"), array(real, 5, out=True, layout="C"), INTEGERS, INTEGERS))
+def _col2im(cols, x, table, spans):
+    _check_columns(x, cols, table)
+    N, C, D, H, _ = x.shape
     KH, KW, K = table[1, SIZE], table[2, SIZE], table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
-    OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
-    check_image(x, table)
-    if cols.shape != (N, C * K, OD * OH * OW):
-        raise ValueError("cols must be (N, C * elements of a window, number of windows)")
-    stride = table[2, STRIDE]
+    OD, OH, OW, stride = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT], table[2, STRIDE]
     for plane in prange(N * C):
         n, c = plane // C, plane % C
         x[n, c] = 0
         for k in range(K):
-            offset = place(table, 2, 0, k % KW)
-            first, behind = inside(W, stride, offset, OW)
+            first, behind, offset = spans[k % KW, 0], spans[k % KW, 1], spans[k % KW, 2]
             for o in range(OD * OH):
                 d, h = place(table, 0, o // OH, k // (KH * KW)), place(table, 1, o % OH, k // KW % KH)
                 if 0 <= d < D and 0 <= h < H:
@@ -94,9 +93,9 @@ def im2col(x, cols, size, stride=1, padding=0, dilation=1):
     array([[1., 2., 3.],
            [2., 3., 0.]])
     """
-    table = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
+    on = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
     result = rows(cols)
-    _im2col(_runtime.threads_for(cols.size), volumes(rows(x)), result, table)
+    _im2col(_runtime.threads_for(cols.size), volumes(rows(x)), result, on.table(), on.spans())
     unflat(result, cols)
 
 
@@ -112,23 +111,21 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
     >>> x
     array([[[1., 2., 1.]]])
     """
-    table = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
+    on = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
     result = rows(x)
-    _col2im(_runtime.threads_for(cols.size), rows(cols), volumes(result), table)
+    _col2im(_runtime.threads_for(cols.size), rows(cols), volumes(result), on.table(), on.spans())
     unflat(result, x)
 
 
 def _checked(name, x, cols, out, other, numbers):
-    """The table of the windows, after all checks."""
+    """The windows, after all checks."""
     check_images(name, "x", x)
     on = windows(name, x.shape[2:], *numbers)
     require_real(name, "x", x.dtype)
     wanted = (len(x), x.shape[1] * math.prod(on.size), math.prod(on.output))
-    if not isinstance(cols, np.ndarray) or cols.shape != wanted:
-        got = f"the shape {cols.shape}" if isinstance(cols, np.ndarray) else type(cols).__name__
-        raise ValueError(f"{name}: cols must be an array of the shape {wanted} for x {x.shape}, got {got}")
+    check_shape(name, "cols", cols, wanted, "x", x)
     if cols.dtype != x.dtype:
         raise TypeError(f"{name}: cols must be {x.dtype} as x is, got {cols.dtype}")
     check_output(name, "x" if out is x else "cols", out)
     distinct(name, out, other)
-    return on.table()
+    return on

@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, distinct, require_real, rows, unflat
+from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, rows, unflat
 from fastbp.kernels._jit import array, inner, kernel, vector
 from fastbp.kernels._pointers import load, pointer, shift, store
 from fastbp.kernels.reductions import total
@@ -25,19 +25,18 @@ from fastbp.kernels.windows import (
     AXES,
     DILATION,
     IMAGE,
+    INTEGERS,
     OUTPUT,
     SIZE,
     STRIDE,
     check_image,
     check_images,
-    inside,
     place,
     volumes,
     windows,
 )
 
 _INDICES = {np.dtype(np.uint8): types.uint8, np.dtype(np.uint16): types.uint16, np.dtype(np.int64): types.int64}
-_table = array(types.int64, 2, layout="C")
 
 
 def _for_each_index(signature):
@@ -67,7 +66,7 @@ def _raise(u, stride, y, best, k, start, stop, is_first):
 @_for_each_index(
     lambda real, integer: (
         *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
-        *(array(integer, 5, out=True, layout="C"), _table, _table),
+        *(array(integer, 5, out=True, layout="C"), INTEGERS, INTEGERS),
     )
 )
 def _max_pool_forward(x, out, index, table, spans):
@@ -111,7 +110,7 @@ def _max_pool_forward(x, out, index, table, spans):
 @_for_each_index(
     lambda real, integer: (
         *(array(real, 5, layout="C"), array(integer, 5, layout="C")),
-        *(array(real, 5, out=True, layout="C"), array(types.int64, 1, layout="C"), _table),
+        *(array(real, 5, out=True, layout="C"), array(types.int64, 1, layout="C"), INTEGERS),
     )
 )
 def _max_pool_backward(dy, index, dx, steps, table):
@@ -199,12 +198,12 @@ def max_pool_backward(dy, index, dx, size, stride=None, padding=0, dilation=1, *
 @kernel(
     lambda real: (
         *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
-        *(vector(types.int64), vector(types.int64), vector(types.int64), _table),
+        *(vector(types.int64), vector(types.int64), vector(types.int64), INTEGERS, INTEGERS),
     )
 )
-def _avg_pool_forward(x, out, d_count, h_count, w_count, table):
+def _avg_pool_forward(x, out, d_count, h_count, w_count, table, spans):
     check_image(x, table)
-    N, C, D, H, W = x.shape
+    N, C, D, H, _ = x.shape
     KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
     OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
     if out.shape != (N, C, OD, OH, OW) or d_count.size != OD or h_count.size != OH or w_count.size != OW:
@@ -221,8 +220,7 @@ def _avg_pool_forward(x, out, d_count, h_count, w_count, table):
                 if 0 <= d < D and 0 <= h < H:
                     u = x[n, c, d, h]
                     for k in range(KW):
-                        offset = place(table, 2, 0, k)
-                        start, stop = inside(W, stride, offset, OW)
+                        start, stop, offset = spans[k, 0], spans[k, 1], spans[k, 2]
                         for o in range(start, stop):
                             y[o] += u[o * stride + offset]
             for o in range(OW):
@@ -232,12 +230,12 @@ def _avg_pool_forward(x, out, d_count, h_count, w_count, table):
 @kernel(
     lambda real: (
         *(array(real, 5, layout="C"), array(real, 5, out=True, layout="C")),
-        *(vector(types.int64), vector(types.int64), vector(types.int64), _table),
+        *(vector(types.int64), vector(types.int64), vector(types.int64), INTEGERS, INTEGERS),
     )
 )
-def _avg_pool_backward(dy, dx, d_count, h_count, w_count, table):
+def _avg_pool_backward(dy, dx, d_count, h_count, w_count, table, spans):
     check_image(dx, table)
-    N, C, D, H, W = dx.shape
+    N, C, D, H, _ = dx.shape
     KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
     OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
     if dy.shape != (N, C, OD, OH, OW) or d_count.size != OD or h_count.size != OH or w_count.size != OW:
@@ -254,8 +252,7 @@ def _avg_pool_backward(dy, dx, d_count, h_count, w_count, table):
                 if 0 <= d < D and 0 <= h < H:
                     gradient = dx[n, c, d, h]
                     for k in range(KW):
-                        offset = place(table, 2, 0, k)
-                        start, stop = inside(W, stride, offset, OW)
+                        start, stop, offset = spans[k, 0], spans[k, 1], spans[k, 2]
                         for o in range(start, stop):
                             count = dx.dtype.type(d_count[od] * h_count[oh] * w_count[o])
                             gradient[o * stride + offset] += delta[o] / count
@@ -291,7 +288,7 @@ def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=F
     check_output(name, "out", out)
     distinct(name, out, x)
     result, threads = rows(out), _runtime.threads_for(out.size * math.prod(on.size))
-    _avg_pool_forward(threads, volumes(rows(x)), volumes(result), *_counts(on, count_padding), on.table())
+    _avg_pool_forward(threads, volumes(rows(x)), volumes(result), *_counts(on, count_padding), on.table(), on.spans())
     unflat(result, out)
 
 
@@ -303,7 +300,7 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
     check_output(name, "dx", dx)
     distinct(name, dx, dy)
     result, threads = rows(dx), _runtime.threads_for(dy.size * math.prod(on.size))
-    _avg_pool_backward(threads, volumes(rows(dy)), volumes(result), *_counts(on, count_padding), on.table())
+    _avg_pool_backward(threads, volumes(rows(dy)), volumes(result), *_counts(on, count_padding), on.table(), on.spans())
     unflat(result, dx)
 
 
@@ -368,9 +365,7 @@ def _check_global(name, **arrays):
     require_real(name, key, x.dtype)
     if 0 in x.shape[2:]:
         raise ValueError(f"{name}: the images of {key} have no elements: {x.shape}")
-    if not isinstance(means, np.ndarray) or means.shape != x.shape[:2]:
-        got = f"the shape {means.shape}" if isinstance(means, np.ndarray) else type(means).__name__
-        raise ValueError(f"{name}: {other} must be an array of the shape {x.shape[:2]} for {key} {x.shape}, got {got}")
+    check_shape(name, other, means, x.shape[:2], key, x)
     if means.dtype != x.dtype:
         raise TypeError(f"{name}: {other} must be {x.dtype} as {key} is, got {means.dtype}")
     output = "out" if other == "out" else key
@@ -423,9 +418,7 @@ def _check(name, on, **arrays):
     require_real(name, key, x.dtype)
     shape = (*x.shape[:2], *on.output)
     for other, value in others:
-        if not isinstance(value, np.ndarray) or value.shape != shape:
-            got = f"the shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise ValueError(f"{name}: {other} must be an array of the shape {shape} for {key} {x.shape}, got {got}")
+        check_shape(name, other, value, shape, key, x)
         dtype = index_dtype(on.size) if other == "index" else x.dtype
         if value.dtype != dtype:
             raise TypeError(f"{name}: {other} must be {dtype}, got {value.dtype}")

@@ -17,11 +17,13 @@ from operator import index
 from typing import Any
 
 import numpy as np
+from numba import types
 
-from fastbp.kernels._jit import inner
+from fastbp.kernels._jit import array, inner
 
 AXES = 3  # compiled code sees every image as (N, C, D, H, W)
 IMAGE, SIZE, STRIDE, DILATION, BEFORE, OUTPUT = range(6)  # columns of `Windows.table`
+INTEGERS = array(types.int64, 2, layout="C")  # `Windows.table` and `Windows.spans`
 
 Size = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
@@ -174,13 +176,6 @@ def check_image(x, table):
     """Refuse volumes x whose image is not that of the windows."""
     if x.shape[2] != table[0, IMAGE] or x.shape[3] != table[1, IMAGE] or x.shape[4] != table[2, IMAGE]:
         raise ValueError("x must have the image of the windows")
-
-
-@inner
-def inside(image, stride, offset, count):
-    """First and last + 1 of ``count`` windows o whose element at ``offset`` is real: 0 <= o stride + offset < image."""
-    first = min(count, max(0, (stride - 1 - offset) // stride))
-    return first, max(first, min(count, (image - 1 - offset) // stride + 1))
 
 
 @inner

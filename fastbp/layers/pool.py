@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from fastbp import kernels
 from fastbp._checks import Array
 from fastbp.kernels.pool import pool_windows
-from fastbp.kernels.windows import Padding, Size, windows
+from fastbp.kernels.windows import Padding, Size, Windows, windows
 from fastbp.layers.layer import Layer
 from fastbp.op import Context
 
@@ -37,8 +37,12 @@ class Pool(Layer):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != self.axes + 1:
             raise ValueError(f"{self.name} takes samples {_SHAPES[self.axes]}, got {input_shape}")
+        return (input_shape[0], *self._windows(input_shape).output)
+
+    def _windows(self, input_shape: tuple[int, ...]) -> Windows:
         numbers = self.size, self.stride, self.padding, self.dilation, self.ceil
-        return (input_shape[0], *pool_windows(self.name, input_shape[1:], *numbers).output)
+        on: Windows = pool_windows(self.name, input_shape[1:], *numbers)
+        return on
 
     def config(self) -> dict[str, Any]:
         keys = "size", "stride", "padding", "dilation", "ceil"
@@ -57,10 +61,10 @@ class MaxPool(Pool):
     """
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        shape = (len(x), *self.output_shape(x.shape[1:]))
+        on = self._windows(x.shape[1:])
+        shape = (*x.shape[:2], *on.output)
         y = ctx.output("y", shape, x.dtype)
-        sizes = (self.size,) * self.axes if isinstance(self.size, int) else tuple(self.size)
-        index = ctx.output("index", shape, kernels.index_dtype(sizes))
+        index = ctx.output("index", shape, kernels.index_dtype(on.size))
         kernels.max_pool_forward(x, y, index, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
         ctx.saved = (x, index)
         return y
