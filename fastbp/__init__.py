@@ -22,6 +22,9 @@ from fastbp.layers import Affine as Affine
 from fastbp.layers import AvgPool1d as AvgPool1d
 from fastbp.layers import AvgPool2d as AvgPool2d
 from fastbp.layers import AvgPool3d as AvgPool3d
+from fastbp.layers import Conv1d as Conv1d
+from fastbp.layers import Conv2d as Conv2d
+from fastbp.layers import Conv3d as Conv3d
 from fastbp.layers import Flatten as Flatten
 from fastbp.layers import GlobalAvgPool2d as GlobalAvgPool2d
 from fastbp.layers import Identity as Identity

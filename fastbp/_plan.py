@@ -2,8 +2,10 @@
 
 Two fusions keep the passes over memory few:
 
-    forward     Affine + activation    one product with the activation in its epilogue
-    backward    activation below Affine    dx = (delta w) * f'(h) in the epilogue, nothing left for the activation
+    forward     activation behind Affine or Conv           one product with the activation in its epilogue
+    backward    activation before Affine, Conv or MaxPool  dx times f'(h) on the way, nothing left for the activation
+
+Between the activation and what takes its derivative there may be a Flatten, which leaves every number in its place.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from typing import TypeGuard
 
 from fastbp._checks import Array
 from fastbp.layers import Activation, Flatten, Layer
-from fastbp.op import Context
+from fastbp.op import Context, Deltas
 
 
 def _is_elementwise(layer: Layer) -> TypeGuard[Activation]:
@@ -25,17 +27,22 @@ class Plan:
 
     def __init__(self, layers: Sequence[Layer], *, keep_buffers: bool) -> None:
         self.layers = list(layers)
-        self.contexts = [Context(keep_buffers=keep_buffers) for _ in layers]
+        deltas = Deltas() if keep_buffers else None
+        self.contexts = [Context(keep_buffers=keep_buffers, deltas=deltas) for _ in layers]
         self.loss_context = Context(keep_buffers=keep_buffers)
         self._fused = [False] * len(layers)  # activation done by the layer before, on the way forward
         self._folded = [False] * len(layers)  # derivative done by the layer behind, on the way backward
-        for i in range(len(layers) - 1):
-            layer, following = layers[i], layers[i + 1]
-            if layer.is_fusible and _is_elementwise(following):
-                self.contexts[i].activation, self.contexts[i].slope = following.code, following.slope
-                self._fused[i + 1] = True
-            if _is_elementwise(layer) and following.is_fusible:
-                self.contexts[i + 1].below, self.contexts[i + 1].below_slope = layer.code, layer.slope
+        for i, layer in enumerate(layers):
+            if not _is_elementwise(layer):
+                continue
+            if i and layers[i - 1].is_fusible:
+                self.contexts[i - 1].activation, self.contexts[i - 1].slope = layer.code, layer.slope
+                self._fused[i] = True
+            behind = i + 1
+            while behind < len(layers) and type(layers[behind]) is Flatten:
+                behind += 1
+            if behind < len(layers) and layers[behind].takes_derivative:
+                self.contexts[behind].below, self.contexts[behind].below_slope = layer.code, layer.slope
                 self._folded[i] = True
         with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]
         self._first = with_parameters[0] if with_parameters else len(layers)
@@ -68,7 +75,7 @@ class Plan:
         for i in range(len(self.layers) - 1, last - 1, -1):
             ctx = self.contexts[i]
             ctx.needs_input_grad = input_grad or i > last
-            if self._folded[i] and i + 1 < len(self.layers):
+            if self._folded[i]:
                 continue
             ctx.l2, ctx.accumulate, ctx.rate = l2, accumulate, rate
             assert gradient is not None

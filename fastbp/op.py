@@ -1,11 +1,31 @@
 """The operation: the unit of which chains of layers and graphs are made."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from fastbp._checks import Array, Real
 from fastbp.kernels.epilogue import IDENTITY
+
+
+class Deltas:
+    """Two arrays in which gradients by the inputs of a chain of operations take turns.
+
+    Going back, an operation reads the gradient by its output and writes the one by its input; none before is needed
+    any more. So a chain takes no more memory for them than the two largest.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[Array] = [np.empty(0), np.empty(0)]
+
+    def beside(self, dy: Array, shape: tuple[int, ...]) -> Array:
+        """Room for a gradient of this shape that ``dy`` is not in."""
+        turn = 1 if np.may_share_memory(self._arrays[0], dy) else 0
+        size = math.prod(shape)
+        if self._arrays[turn].size < size or self._arrays[turn].dtype != dy.dtype:
+            self._arrays[turn] = np.empty(size, dy.dtype)
+        return self._arrays[turn][:size].reshape(shape)
 
 
 class Context:
@@ -27,8 +47,9 @@ class Context:
         update the parameters at once instead of storing gradients.
     """
 
-    def __init__(self, *, keep_buffers: bool = False) -> None:
+    def __init__(self, *, keep_buffers: bool = False, deltas: Deltas | None = None) -> None:
         self._buffers: dict[str, Array] | None = {} if keep_buffers else None
+        self._deltas = deltas
         self.saved: tuple[Array, ...] = ()
         self.needs_input_grad = True
         self.activation, self.slope = IDENTITY, 0.0
@@ -45,6 +66,10 @@ class Context:
         if buffer is None or len(buffer) < shape[0]:
             buffer = self._buffers[name] = np.empty(shape, dtype)
         return buffer if len(buffer) == shape[0] else buffer[: shape[0]]
+
+    def input_gradient(self, dy: Array, shape: tuple[int, ...]) -> Array:
+        """An array to write the gradient by the input to, while ``dy``, the one by the output, is read."""
+        return np.empty(shape, dy.dtype) if self._deltas is None else self._deltas.beside(dy, shape)
 
 
 class Op:

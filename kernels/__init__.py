@@ -29,6 +29,12 @@ from fastbp.kernels.affine import affine_sigmoid_forward as affine_sigmoid_forwa
 from fastbp.kernels.affine import affine_tanh_backward as affine_tanh_backward
 from fastbp.kernels.affine import affine_tanh_forward as affine_tanh_forward
 from fastbp.kernels.affine import affine_weight_gradient as affine_weight_gradient
+from fastbp.kernels.conv import conv_activation_forward as conv_activation_forward
+from fastbp.kernels.conv import conv_backward as conv_backward
+from fastbp.kernels.conv import conv_delta as conv_delta
+from fastbp.kernels.conv import conv_forward as conv_forward
+from fastbp.kernels.conv import conv_gradient as conv_gradient
+from fastbp.kernels.conv import conv_sgd_update as conv_sgd_update
 from fastbp.kernels.gemm import matmul as matmul
 from fastbp.kernels.im2col import col2im as col2im
 from fastbp.kernels.im2col import im2col as im2col
@@ -42,6 +48,7 @@ from fastbp.kernels.pool import global_avg_pool_backward as global_avg_pool_back
 from fastbp.kernels.pool import global_avg_pool_forward as global_avg_pool_forward
 from fastbp.kernels.pool import index_dtype as index_dtype
 from fastbp.kernels.pool import max_pool_backward as max_pool_backward
+from fastbp.kernels.pool import max_pool_delta as max_pool_delta
 from fastbp.kernels.pool import max_pool_forward as max_pool_forward
 from fastbp.kernels.softmax import log_softmax_backward as log_softmax_backward
 from fastbp.kernels.softmax import log_softmax_forward as log_softmax_forward

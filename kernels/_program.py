@@ -101,7 +101,7 @@ class Program:
         """
         if self._workspaces:
             needed = max(record["needed"].item() for record in self._workspaces)
-            work = _runtime.aligned(needed, self._workspaces[0]["alpha"].dtype)
+            work = _runtime.aligned(needed, x.dtype)
             self._kept.append(work)
             for record in self._workspaces:
                 record["work"], record["work_size"] = work.ctypes.data, work.size
@@ -136,21 +136,29 @@ def recorder():
     return _runtime.own.program
 
 
-def submit(layout, dtype, values, tasks, wide, kept):
+def submit(layout, dtype, values, tasks, wide, kept, needed=None):
     """Run ``tasks`` one after the other on the record of ``values``, or record them.
 
-    ``wide``: for each task, whether it is worth the threads; ``kept``: the arrays that the values point to. Returns the
-    record, and the status of the task that stopped the others, or 0.
+    ``wide``: for each task, whether it is worth the threads; ``kept``: the arrays that the values point to; ``needed``:
+    elements of workspace, for a layout that starts with "work work_size needed", which are not among the values then.
+    Returns the record, and the status of the task that stopped the others, or 0.
     """
     program, calls, key = recorder(), _runtime.own.calls, (layout, dtype.char)
     # taken while it is in use: a signal handler may compute, too
     call = calls.pop(key, None) or Call(layout, dtype, *tasks)
-    call.record[0] = values
+    call.record[0] = values if needed is None else (0, 0, needed, *values)
     call.steps[:, 2] = wide
     if program is None:
+        work = calls.pop(("work", dtype.char), None)
+        if needed is not None:
+            if work is None or work.size < needed:
+                work = _runtime.aligned(needed, dtype)
+            call.record["work"], call.record["work_size"] = work.ctypes.data, work.size
         status = run(call.steps, _runtime.team())
-        calls[key] = call
+        calls[key], calls["work", dtype.char] = call, work
         return call.record, status
+    if needed is not None:
+        program.needs_workspace(call.record)
     program.add(call.steps, call.record, *kept)
     return call.record, 0
 

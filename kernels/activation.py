@@ -15,7 +15,7 @@ from numba import prange
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
-from fastbp.kernels._jit import index, kernel, vector
+from fastbp.kernels._jit import index, inner, kernel, vector
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
 
@@ -46,6 +46,20 @@ def _activation_forward(x, out, activation, slope):
         else:
             for i in range(start, stop):
                 out[i] = x[i]
+
+
+@inner
+def sloped(delta, y, activation, slope):
+    """delta * f'(y) of one element."""
+    if activation == RELU:
+        return delta - delta if y <= 0 else delta
+    if activation == LEAKY_RELU:
+        return slope * delta if y <= 0 else delta
+    if activation == SIGMOID:
+        return delta * (y * (1 - y))
+    if activation == TANH:
+        return delta * ((1 - y) * (1 + y))
+    return delta
 
 
 @kernel(lambda real: (vector(real), vector(real), vector(real, out=True), index, real))

@@ -90,12 +90,12 @@ def _emit_sums(builder, vectors, panel, depth):
     b.add_incoming(first.offset(b, panel.b_k), body)
     k.add_incoming(INDEX(0), entry)
     k.add_incoming(builder.add(k, INDEX(1)), body)
-    builder.branch(head).set_metadata("llvm.loop", _not_unrolled(builder.module))
+    builder.branch(head).set_metadata("llvm.loop", not_unrolled(builder.module))
     builder.position_at_end(done)
     return acc
 
 
-def _not_unrolled(module):
+def not_unrolled(module):
     """Metadata of a loop that is long enough: unrolled ones spilled registers and took a fifth more time to compile."""
     disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     loop = module.add_metadata([disable, disable])

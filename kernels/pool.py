@@ -17,9 +17,11 @@ import numpy as np
 from numba import prange, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, rows, unflat
+from fastbp.kernels._arrays import check_number, check_output, check_shape, distinct, require_real, rows, unflat
 from fastbp.kernels._jit import array, inner, kernel, vector
 from fastbp.kernels._pointers import load, pointer, shift, store
+from fastbp.kernels.activation import sloped
+from fastbp.kernels.epilogue import IDENTITY, check_activation
 from fastbp.kernels.reductions import total
 from fastbp.kernels.windows import (
     AXES,
@@ -109,16 +111,16 @@ def _max_pool_forward(x, out, index, table, spans):
 
 @_for_each_index(
     lambda real, integer: (
-        *(array(real, 5, layout="C"), array(integer, 5, layout="C")),
-        *(array(real, 5, out=True, layout="C"), array(types.int64, 1, layout="C"), INTEGERS),
+        *(array(real, 5, layout="C"), array(integer, 5, layout="C"), array(real, 5, layout="C")),
+        *(array(real, 5, out=True, layout="C"), vector(types.int64), INTEGERS, types.int64, real),
     )
 )
-def _max_pool_backward(dy, index, dx, steps, table):
+def _max_pool_backward(dy, index, y, dx, steps, table, activation, slope):
     check_image(dx, table)
     N, C, D, H, W = dx.shape
     OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
-    if dy.shape != (N, C, OD, OH, OW) or index.shape != dy.shape:
-        raise ValueError("dy and index must be (N, C, windows)")
+    if dy.shape != (N, C, OD, OH, OW) or index.shape != dy.shape or y.shape != dy.shape:
+        raise ValueError("dy, index and y must be (N, C, windows)")
     for plane in prange(N * C):
         n, c = plane // C, plane % C
         gradient = dx[n, c].reshape(D * H * W)
@@ -130,7 +132,7 @@ def _max_pool_backward(dy, index, dx, steps, table):
                 k = index[n, c, od, oh, o]
                 i = start + o * table[2, STRIDE] + steps[k] if 0 <= k < steps.size else -1
                 if 0 <= i < gradient.size:  # an index that is not of `max_pool_forward` does no harm
-                    gradient[i] += dy[n, c, od, oh, o]
+                    gradient[i] += sloped(dy[n, c, od, oh, o], y[n, c, od, oh, o], activation, slope)
 
 
 def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *, ceil=False):
@@ -181,17 +183,32 @@ def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *,
 
 def max_pool_backward(dy, index, dx, size, stride=None, padding=0, dilation=1, *, ceil=False):
     """dx = dy at the largest elements of the windows, else 0; ``index`` and the numbers as of `max_pool_forward`."""
-    name = "max_pool_backward"
+    numbers = size, stride, padding, dilation
+    max_pool_delta(dy, index, dy, dx, IDENTITY, 0.0, *numbers, ceil=ceil, name="max_pool_backward")
+
+
+def max_pool_delta(
+    dy, index, y, dx, activation, slope, size, stride=None, padding=0, dilation=1, *, ceil=False, name="max_pool_delta"
+):
+    """dx = dy * f'(y) at the largest elements of the windows, else 0: the delta of the activation f before a pooling.
+
+    The largest element of a window is an output of f, and y, the output of the pooling, is that number: so it is all
+    that the derivative needs. ``activation`` names f by an integer of ``epilogue.py``, ``slope`` is that of the leaky
+    rectifier; the rest as in `max_pool_forward`.
+    """
     on = _windows(name, "dx", dx, size, stride, padding, dilation, ceil)
-    _check(name, on, dx=dx, dy=dy, index=index)
+    _check(name, on, dx=dx, dy=dy, index=index, y=y)
+    check_activation(activation)
+    check_number(name, slope=slope)
     check_output(name, "dx", dx)
-    distinct(name, dx, dy, index)
+    distinct(name, dx, dy, index, y)
     result, table = rows(dx), on.table()
     _, H, W = table[:, IMAGE]
     k = np.indices(table[:, SIZE]).reshape(AXES, -1)
     steps = np.array([H * W, W, 1]) @ (k * table[:, DILATION, None])  # from element 0 of a window to element k
     run = _max_pool_backward[index.dtype]
-    run(_runtime.threads_for(dx.size), volumes(rows(dy)), volumes(rows(index)), volumes(result), steps, table)
+    arrays = (volumes(rows(array)) for array in (dy, index, y))
+    run(_runtime.threads_for(dx.size), *arrays, volumes(result), steps, table, activation, slope)
     unflat(result, dx)
 
 

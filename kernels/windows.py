@@ -23,6 +23,7 @@ from fastbp.kernels._jit import array, inner
 
 AXES = 3  # compiled code sees every image as (N, C, D, H, W)
 IMAGE, SIZE, STRIDE, DILATION, BEFORE, OUTPUT = range(6)  # columns of `Windows.table`
+IMAGES = {1: "(N, C, W)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 INTEGERS = array(types.int64, 2, layout="C")  # `Windows.table` and `Windows.spans`
 
 Size = int | Sequence[int]
@@ -163,7 +164,7 @@ def check_images(name: str, key: str, x: np.ndarray) -> None:
     """Refuse what is no array (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
     if not isinstance(x, np.ndarray) or not 3 <= x.ndim <= 2 + AXES:
         got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(f"{name}: {key} must be an array (N, C, W), (N, C, H, W) or (N, C, D, H, W), got {got}")
+        raise ValueError(f"{name}: {key} must be an array {', '.join(IMAGES.values())}, got {got}")
 
 
 def volumes(x: np.ndarray) -> np.ndarray:

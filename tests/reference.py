@@ -149,5 +149,28 @@ def im2col(x, on):
     for o in np.ndindex(on.output):
         steps = zip(o, on.size, on.stride, on.dilation, strict=True)
         window = padded[(..., *(slice(i * s, i * s + k * d, d) for i, k, s, d in steps))]
-        columns.append(window.reshape(len(x), -1))
+        columns.append(window.reshape(len(x), x.shape[1] * np.prod(on.size)))
     return np.stack(columns, -1)
+
+
+def convolve(x, w, b, groups, on):
+    """The convolution, as a product of every group's filters with its columns."""
+    w, columns = double(w, im2col(x, on))
+    filters = w.reshape(groups, len(w) // groups, -1)
+    columns = columns.reshape(len(x), groups, filters.shape[2], columns.shape[2])
+    y = np.einsum("gfk,ngko->ngfo", filters, columns).reshape(len(x), len(w), *on.output)
+    return y if b is None else y + double(b)[0].reshape(-1, *[1] * len(on.output))
+
+
+def convolve_backward(dy, x, w, groups, on):
+    """dx, dw, db: the adjoint of `convolve`, which is linear in each of x, w and b."""
+    dy, w, columns = double(dy, w, im2col(x, on))
+    filters = w.reshape(groups, len(w) // groups, -1)
+    columns = columns.reshape(len(x), groups, filters.shape[2], columns.shape[2])
+    delta = dy.reshape(len(x), groups, filters.shape[1], columns.shape[3])
+    dw = np.einsum("ngfo,ngko->gfk", delta, columns).reshape(w.shape)
+    places = im2col(1 + np.arange(float(np.prod(on.image))).reshape(1, 1, *on.image), on)[0].astype(int)
+    dcolumns = np.einsum("gfk,ngfo->ngko", filters, delta).reshape(*x.shape[:2], *places.shape)
+    dx = np.zeros((*x.shape[:2], 1 + int(np.prod(on.image))))  # what falls on the padding goes to place 0
+    np.add.at(dx, (slice(None), slice(None), places), dcolumns)
+    return dx[..., 1:].reshape(x.shape), dw, dy.sum((0, *range(2, dy.ndim)))

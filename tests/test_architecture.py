@@ -18,7 +18,7 @@ import fastbp
 
 ROOT = Path(__file__).parents[1]
 
-# Lowest first: a module imports from levels below its own, or from its own package (layers, datasets, kernels).
+# Lowest first: a module imports from levels below its own, or from its own package (layers, kernels and so on).
 LEVELS = [
     ["fastbp.kernels", "fastbp._version"],
     ["fastbp._checks", "fastbp.info", "fastbp.progress", "fastbp.report"],
@@ -33,7 +33,7 @@ LEVELS = [
     ["fastbp.__main__"],
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-PACKAGES = ("fastbp.kernels", "fastbp.layers", "fastbp.datasets")
+PACKAGES = ("fastbp.kernels", "fastbp.layers", "fastbp.datasets", "fastbp.functional")
 THIRD_PARTY = {"numpy", "numba", "llvmlite", "tqdm"}  # llvmlite is Numba's own backend
 
 

@@ -23,16 +23,17 @@ rng = np.random.default_rng(0)
 class Guarded:
     '''Memory between two pages that may not be touched; arrays are laid against one of them.'''
 
-    def __init__(self):
-        self.memory = mmap.mmap(-1, (PAGES + 2) * PAGE)
+    def __init__(self, pages=PAGES):
+        self.pages = pages
+        self.memory = mmap.mmap(-1, (pages + 2) * PAGE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        for page in (0, PAGES + 1):
+        for page in (0, pages + 1):
             assert libc.mprotect(ctypes.c_void_p(start + page * PAGE), PAGE, 0) == 0
 
     def array(self, *shape, order="C", dtype=dtype):
         size = int(np.prod(shape)) * dtype.itemsize
-        assert size <= PAGES * PAGE
-        offset = PAGE + (PAGES * PAGE - size if at_end else 0)
+        assert size <= self.pages * PAGE
+        offset = PAGE + (self.pages * PAGE - size if at_end else 0)
         return np.ndarray(shape, dtype, self.memory, offset, order=order)
 
 
@@ -128,6 +129,50 @@ print("ok", cases)
 )
 
 
+CONVOLUTIONS = (
+    PROGRAM.partition("for case in range(cases):")[0].replace("range(6)]", "range(7)] + [Guarded(4096)]")
+    + """
+from fastbp.kernels import _runtime
+from fastbp.kernels.windows import windows
+
+_runtime.aligned = lambda elements, dtype: places[7].array(elements)
+done = 0
+for case in range(cases):
+    axes = int(rng.integers(1, 4))
+    image, size, stride, dilation = (rng.integers(1, high, axes).tolist() for high in (15, 4, 4, 3))
+    padding = rng.integers(0, 3, (axes, 2)).tolist()
+    if case % 5 == 0:
+        size, stride, padding = [1] * axes, [1] * axes, [[0, 0]] * axes
+    groups = int(rng.integers(1, 4))
+    N, C, F = int(rng.integers(0, 4)), groups * int(rng.integers(1, 4)), groups * int(rng.choice([1, 3, 8, 17, 33]))
+    numbers = {"stride": stride, "dilation": dilation, "padding": padding}
+    try:
+        on = windows("fuzz", tuple(image), size, **numbers)
+    except ValueError:
+        continue
+    numbers["groups"] = groups
+    if N * max(C * np.prod(image), F * np.prod(on.output)) * dtype.itemsize > PAGES * PAGE:
+        continue
+    x, w, b = filled(0, N, C, *image), filled(1, F, C // groups, *size), filled(2, F)
+    y, dx = places[3].array(N, F, *on.output), places[4].array(N, C, *image)
+    dw, db = places[5].array(*w.shape), places[6].array(F)
+    _runtime.own.calls.pop(("work", dtype.char), None)  # a workspace of the size that is needed, next to the page
+    kernels.conv_activation_forward(x, w, b, y, 1, **numbers)
+    _runtime.own.calls.pop(("work", dtype.char), None)
+    kernels.conv_delta(y, w, None, dx, **numbers)
+    _runtime.own.calls.pop(("work", dtype.char), None)
+    kernels.conv_gradient(y, x, w, dw, db, **numbers)
+    assert (y >= 0).all() and db.sum(dtype=float) == y.sum(dtype=float)
+    assert (w.astype(float) * dw).sum() == (x.astype(float) * dx).sum()  # exact, for all of them are integers
+    kernels.conv_delta(y, w, x, dx, 1, **numbers)
+    kernels.conv_sgd_update(y, x, w, b, 0.0, **numbers)
+    done += 1
+assert done > cases // 4, done
+print("ok", cases)
+"""
+)
+
+
 # the target of most machines: 16 registers of 256 bits
 AVX2 = {
     "NUMBA_CPU_NAME": "haswell",
@@ -156,3 +201,13 @@ def run(program, dtype, side, environment):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_thousands_of_windows(dtype, side):
     run(WINDOWS, dtype, side, os.environ)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect of Linux")
+@pytest.mark.parametrize("side", ["start", "end"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", ["this processor", "AVX2"])
+def test_thousands_of_convolutions(dtype, side, target):
+    if target == "AVX2" and not {"avx2", "fma"} <= _cpu.FEATURES:
+        pytest.skip("this processor has no AVX2")
+    run(CONVOLUTIONS, dtype, side, os.environ | (AVX2 if target == "AVX2" else {}))

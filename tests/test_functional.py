@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import reference
 
 import fastbp as fb
 from fastbp import functional as F
 from fastbp import kernels
+from fastbp.kernels.windows import windows
 
 RNG = np.random.default_rng(8)
 N, I, O = 7, 5, 4
@@ -278,3 +280,62 @@ def test_ragged_and_masked_arrays_are_refused():
         F.relu_forward([[1.0], [1.0, 2.0]])
     with pytest.raises(TypeError, match="masked"):
         F.relu_forward(np.ma.masked_less([1.0, -1.0], 0))
+
+
+CONVOLUTIONS = [(F.conv1d_forward, F.conv1d_backward), (F.conv2d_forward, F.conv2d_backward)]
+CONVOLUTIONS += [(F.conv3d_forward, F.conv3d_backward)]
+MAXIMA = [(F.max_pool1d_forward, F.max_pool1d_backward), (F.max_pool2d_forward, F.max_pool2d_backward)]
+MAXIMA += [(F.max_pool3d_forward, F.max_pool3d_backward)]
+MEANS = [(F.avg_pool1d_forward, F.avg_pool1d_backward), (F.avg_pool2d_forward, F.avg_pool2d_backward)]
+MEANS += [(F.avg_pool3d_forward, F.avg_pool3d_backward)]
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_convolutions(axes):
+    forward, backward = CONVOLUTIONS[axes - 1]
+    rng, numbers = np.random.default_rng(0), {"stride": 2, "padding": [(1, 0)] * axes, "groups": 2}
+    x, w, b = (rng.standard_normal(shape) for shape in ((2, 4, *[5] * axes), (6, 2, *[3] * axes), (6,)))
+    on = windows("test", x.shape[2:], w.shape[2:], stride=2, padding=[(1, 0)] * axes)
+    y = forward(x, w, b, **numbers)
+    expected = reference.convolve(x, w, b, 2, on)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
+    activated = forward(x.astype(np.float16), w, activation="relu", **numbers)
+    u = reference.convolve(x.astype(np.float16), w, None, 2, on)
+    np.testing.assert_allclose(activated, np.maximum(u, 0), rtol=0, atol=1e-12)
+    dx, dw, db = backward(y, x, w, l2=0.5, **numbers)
+    for actual, wanted in zip((dx, dw - w, db), reference.convolve_backward(y, x, w, 2, on), strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match=rf"^conv{axes}d_forward: x must be images \(N, C, .*got the shape \(5,\)"):
+        forward(x[(0, 0, *[0] * (axes - 1))], w)
+    with pytest.raises(ValueError, match=rf"^conv{axes}d_backward: dy must be an array of the shape"):
+        backward(y[:1], x, w, **numbers)
+    with pytest.raises(ValueError, match="groups must divide"):
+        forward(x, w, groups=3)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_pools(axes):
+    x = np.random.default_rng(0).integers(-9, 9, (2, 3, *[4] * axes))
+    windows_of_two = x.reshape(2, 3, *[2] * (2 * axes))
+    inner = tuple(range(3, 3 + 2 * axes, 2))
+    largest, mean = MAXIMA[axes - 1], MEANS[axes - 1]
+    y = largest[0](x, 2)
+    np.testing.assert_array_equal(y, windows_of_two.max(inner))
+    assert y.dtype == np.float64
+    dx = largest[1](np.ones_like(y), x, 2)
+    assert dx.sum() == y.size
+    np.testing.assert_array_equal((dx * x).sum(), y.sum())
+    np.testing.assert_array_equal(mean[0](x, 2), windows_of_two.mean(inner))
+    np.testing.assert_array_equal(mean[1](np.ones_like(y), x, 2), np.full(x.shape, 0.5**axes))
+    alone = mean[0](np.ones((1, 1, *[2] * axes)), 2, padding=1, count_padding=False)
+    np.testing.assert_array_equal(alone, np.ones((1, 1, *[2] * axes)))
+    with pytest.raises(ValueError, match=rf"^max_pool{axes}d_forward: x must be images"):
+        largest[0](x[0], 2)
+    with pytest.raises(ValueError, match=rf"^avg_pool{axes}d_forward: a window that spans"):
+        mean[0](x, 5)
+
+
+def test_global_mean():
+    x = np.arange(24.0).reshape(1, 2, 3, 4)
+    np.testing.assert_array_equal(F.global_avg_pool2d_forward(x), [[5.5, 17.5]])
+    np.testing.assert_array_equal(F.global_avg_pool2d_backward([[12.0, 24.0]], x)[0, :, 0, 0], [1, 2])

@@ -150,7 +150,7 @@ def test_constructor_arguments():
 
 def test_repr_and_config_rebuild_every_layer():
     layers = [fb.Affine(3), fb.Affine(3, bias=False), fb.Affine(3, init="lecun"), fb.LeakyReLU(0.2)]
-    layers += [layer for layer, _, _ in POOLS]
+    layers += [layer for layer, _, _ in CONVOLUTIONS + POOLS]
     layers += [kind() for kind in BY_NAME.values() if kind not in map(type, layers)]
     for layer in layers:
         assert repr(fresh(layer)) == repr(layer)
@@ -193,6 +193,51 @@ def test_overridden_activation_is_not_replaced_by_the_fused_one():
     net = fb.Sequential(fb.Affine(2), Doubled(), input_shape=2, dtype="float64")
     net.parameters()[0].value = np.eye(2)
     np.testing.assert_array_equal(net.forward(x), [[2, 2]])
+
+
+CONVOLUTIONS = [
+    (fb.Conv1d(4, 3, stride=2), (3, 9), (4, 4)),
+    (fb.Conv1d(2, 2, padding=[(1, 0)], dilation=2, bias=False), (3, 7), (2, 6)),
+    (fb.Conv2d(5, 3, padding="same"), (2, 5, 6), (5, 5, 6)),
+    (fb.Conv2d(6, (2, 3), stride=(2, 1), padding=1, groups=2, init="lecun"), (4, 6, 5), (6, 4, 5)),
+    (fb.Conv2d(3, 1, groups=3), (3, 4, 4), (3, 4, 4)),
+    (fb.Conv3d(2, 2, padding="valid"), (2, 3, 4, 3), (2, 2, 3, 2)),
+]
+
+
+@pytest.mark.parametrize("activation", [fb.Tanh(), fb.LeakyReLU(), fb.Sigmoid(), fb.Softmax()], ids=repr)
+@pytest.mark.parametrize(("layer", "shape", "expected"), CONVOLUTIONS, ids=[repr(row[0]) for row in CONVOLUTIONS])
+def test_convolutions(layer, shape, expected, activation, tmp_path):
+    """With the activation fused, or for the softmax not, and its derivative taken by the convolution above."""
+    above = {1: fb.Conv1d, 2: fb.Conv2d, 3: fb.Conv3d}[len(shape) - 1](3, 2)
+    between = [] if isinstance(activation, fb.Softmax) else [fresh(activation)]
+    net = fb.Sequential(
+        *(fresh(layer), *between, above, fb.Flatten(), fb.Affine(4)), input_shape=shape, dtype="float64", seed=1
+    )
+    assert net.layers[0].output_shape(shape) == expected
+    x, labels = RNG.normal(size=(5, *shape)), RNG.integers(0, 4, 5)
+    assert fb.check_gradients(net, x, labels, loss=fb.SoftmaxCrossEntropy(), l2=0.1).checked > 60
+    net.save(tmp_path / "net.npz")
+    np.testing.assert_array_equal(fb.Sequential.load(tmp_path / "net.npz").predict(x), net.predict(x))
+    assert net.predict(x[:0]).shape == (0, 4)
+
+
+def test_convolutions_refuse():
+    with pytest.raises(ValueError, match=r"^conv2d_1 takes samples \(C, H, W\), got \(784,\)$"):
+        fb.Sequential(fb.Conv2d(2, 3), input_shape=784)
+    with pytest.raises(ValueError, match=r"^conv2d_1: a window that spans 3 x 3 does not fit into an image of 2 x 5"):
+        fb.Sequential(fb.Conv2d(2, 3), input_shape=(1, 2, 5))
+    with pytest.raises(ValueError, match=r"^conv1d_1: groups must divide .* 3 channels, 4 filters, 2 groups$"):
+        fb.Sequential(fb.Conv1d(4, 3, groups=2), input_shape=(3, 9))
+    with pytest.raises(ValueError, match=r"^Conv2d: stride must be positive, got 0$"):
+        fb.Conv2d(4, 3, stride=0)
+    with pytest.raises(ValueError, match=r"^Conv3d: size must be one integer or 3"):
+        fb.Conv3d(4, (3, 3))
+    with pytest.raises(ValueError, match="Conv2d: filters must be"):
+        fb.Conv2d(0, 3)
+    net = fb.Sequential(fb.Conv2d(2, 3), input_shape=(1, 5, 5))
+    with pytest.raises(ValueError, match=r"\(N, 1, 5, 5\).*got \(3, 25\)"):
+        net.predict(np.ones((3, 25)))
 
 
 POOLS = [

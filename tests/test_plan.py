@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import fastbp as fb
+from fastbp._plan import Plan
+from fastbp.op import Deltas
 
+RNG = np.random.default_rng(4)
 N, WIDTH = 256, 128
 SMALLEST = N * WIDTH * 4  # bytes of the smallest array of a batch
 
@@ -198,3 +201,52 @@ def test_a_step_whose_operands_are_packed():
     for parameter, other in zip(net.parameters(), by_hand.parameters(), strict=True):
         # sums of at most 1024 terms, in three steps
         np.testing.assert_allclose(parameter.value, other.value, rtol=0, atol=3 * 1024 * np.finfo(np.float32).eps)
+
+
+def cnn(dtype="float64", activation=fb.ReLU):
+    layers = fb.Conv2d(4, 3, padding=1), activation(), fb.MaxPool2d(2), fb.Conv2d(5, 2), activation(), fb.Flatten()
+    return fb.Sequential(*layers, fb.Affine(6), input_shape=(2, 8, 8), dtype=dtype, seed=3)
+
+
+@pytest.mark.parametrize("activation", [fb.ReLU, fb.LeakyReLU, fb.Sigmoid, fb.Tanh])
+def test_activations_around_convolutions_and_pools_leave_no_pass(activation):
+    """Fused into the convolution before them; their derivative taken by what follows, through a Flatten, too."""
+    net = cnn(activation=activation)
+    plan = Plan(net.layers, keep_buffers=True)
+    assert plan._fused == plan._folded == [False, True, False, False, True, False, False]
+    x, labels = RNG.normal(size=(6, 2, 8, 8)), RNG.integers(0, 6, 6)
+    fb.check_gradients(net, x, labels, loss=fb.SoftmaxCrossEntropy())
+    single = [Plan([layer], keep_buffers=False) for layer in net.layers]
+    y, z = plan.forward(x), x
+    for alone in single:
+        z = alone.forward(z)
+    np.testing.assert_allclose(y, z, rtol=0, atol=1e-13)
+    delta = RNG.normal(size=y.shape)
+    dx = plan.backward(delta, input_grad=True)
+    gradients = [parameter.grad.copy() for parameter in net.parameters()]
+    for alone in reversed(single):
+        delta = alone.backward(delta, input_grad=True)
+    np.testing.assert_allclose(dx, delta, rtol=0, atol=1e-13)
+    for one, other in zip(gradients, net.parameters(), strict=True):
+        np.testing.assert_allclose(one, other.grad, rtol=0, atol=1e-12)
+
+
+def test_gradients_by_the_inputs_take_turns_in_two_arrays():
+    net = cnn()
+    plan = net._training_plan()
+    x = RNG.normal(size=(6, 2, 8, 8))
+    owners = set()
+    original = Deltas.beside
+
+    def beside(self, dy, shape):
+        result = original(self, dy, shape)
+        assert not np.may_share_memory(result, dy)
+        owners.add(id(result.base))
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deltas, "beside", beside)
+        for _ in range(2):
+            owners.clear()
+            plan.backward(RNG.normal(size=plan.forward(x).shape), input_grad=True)
+    assert len(owners) == 2

@@ -9,6 +9,9 @@ from fastbp.layers.activations import Sigmoid as Sigmoid
 from fastbp.layers.activations import Softmax as Softmax
 from fastbp.layers.activations import Tanh as Tanh
 from fastbp.layers.affine import Affine as Affine
+from fastbp.layers.conv import Conv1d as Conv1d
+from fastbp.layers.conv import Conv2d as Conv2d
+from fastbp.layers.conv import Conv3d as Conv3d
 from fastbp.layers.flatten import Flatten as Flatten
 from fastbp.layers.layer import Layer as Layer
 from fastbp.layers.layer import Parameter as Parameter
@@ -23,7 +26,7 @@ from fastbp.layers.pool import MaxPool3d as MaxPool3d
 BY_NAME: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
-        *(Affine, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh),
+        *(Affine, Conv1d, Conv2d, Conv3d, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh),
         *(MaxPool1d, MaxPool2d, MaxPool3d, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d),
     )
 }

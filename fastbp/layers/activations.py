@@ -28,7 +28,7 @@ class Activation(Layer):
         (y,) = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = ctx.output("dx", y.shape, y.dtype)
+        dx = ctx.input_gradient(dy, y.shape)
         kernels.activation_backward(dy, y, dx, self.code, self.slope)
         return dx
 
@@ -95,7 +95,7 @@ class Softmax(Layer):
         (y,) = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = ctx.output("dx", y.shape, y.dtype)
+        dx = ctx.input_gradient(dy, y.shape)
         self._backward(dy, y, dx)
         return dx
 

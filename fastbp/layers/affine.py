@@ -54,6 +54,7 @@ class Affine(Layer):
     """
 
     is_fusible = True
+    takes_derivative = True
 
     def __init__(self, n: int, bias: bool = True, init: str | Initializer | None = None) -> None:
         self.n = check_count(n, "Affine: n")
@@ -91,7 +92,7 @@ class Affine(Layer):
         (x,) = ctx.saved
         dx = None
         if ctx.needs_input_grad:
-            dx = ctx.output("dx", x.shape, x.dtype)
+            dx = ctx.input_gradient(dy, x.shape)
             kernels.affine_delta(dy, self.w.value, x, dx, ctx.below, ctx.below_slope)
         if ctx.rate is not None:
             b = None if self.b is None else self.b.value

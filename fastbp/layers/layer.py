@@ -6,10 +6,20 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._checks import Array, Real, as_real
+from fastbp.kernels.windows import Padding, Size, windows
 from fastbp.op import Op
 
 # Gives the initial value of a parameter from its letter ("w", "b") and shape.
 Source = Callable[[str, tuple[int, ...]], Array]
+
+
+SAMPLES = {1: "(C, W)", 2: "(C, H, W)", 3: "(C, D, H, W)"}
+_LARGE = 10**6  # an image on which any reasonable window fits
+
+
+def check_windows(kind: str, axes: int, size: Size, stride: Size, padding: Padding, dilation: Size) -> None:
+    """Refuse numbers of windows that no image of so many ``axes`` would fit, before there is one."""
+    windows(kind, (_LARGE,) * axes, size, stride, padding, dilation)
 
 
 class Parameter:
@@ -69,12 +79,15 @@ class Layer(Op):
         Kind and number within the network, given when the network is built.
     parameters : tuple of Parameter
     is_fusible : bool
-        Whether the layer heeds `Context.activation`, `Context.below` and `Context.rate`.
+        Whether the layer heeds `Context.activation` and `Context.rate`.
+    takes_derivative : bool
+        Whether it heeds `Context.below`.
     """
 
     name = ""
     parameters: tuple[Parameter, ...] = ()
     is_fusible = False
+    takes_derivative = False
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one output sample; ValueError where the layer cannot take such an input."""

@@ -5,12 +5,9 @@ from typing import Any, ClassVar
 from fastbp import kernels
 from fastbp._checks import Array
 from fastbp.kernels.pool import pool_windows
-from fastbp.kernels.windows import Padding, Size, Windows, windows
-from fastbp.layers.layer import Layer
+from fastbp.kernels.windows import Padding, Size, Windows
+from fastbp.layers.layer import SAMPLES, Layer, check_windows
 from fastbp.op import Context
-
-_LARGE = 10**6  # an image on which any reasonable window fits
-_SHAPES = {1: "(C, W)", 2: "(C, H, W)", 3: "(C, D, H, W)"}
 
 
 class Pool(Layer):
@@ -32,11 +29,11 @@ class Pool(Layer):
         self, size: Size, stride: Size | None = None, padding: Padding = 0, dilation: Size = 1, ceil: bool = False
     ) -> None:
         self.size, self.stride, self.padding, self.dilation, self.ceil = size, stride, padding, dilation, bool(ceil)
-        windows(type(self).__name__, (_LARGE,) * self.axes, size, size if stride is None else stride, padding, dilation)
+        check_windows(type(self).__name__, self.axes, size, size if stride is None else stride, padding, dilation)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != self.axes + 1:
-            raise ValueError(f"{self.name} takes samples {_SHAPES[self.axes]}, got {input_shape}")
+            raise ValueError(f"{self.name} takes samples {SAMPLES[self.axes]}, got {input_shape}")
         return (input_shape[0], *self._windows(input_shape).output)
 
     def _windows(self, input_shape: tuple[int, ...]) -> Windows:
@@ -60,21 +57,24 @@ class MaxPool(Pool):
     With NaN in a window, the result is NaN. Padding is never the largest.
     """
 
+    takes_derivative = True
+
     def forward(self, ctx: Context, x: Array) -> Array:
         on = self._windows(x.shape[1:])
         shape = (*x.shape[:2], *on.output)
         y = ctx.output("y", shape, x.dtype)
         index = ctx.output("index", shape, kernels.index_dtype(on.size))
         kernels.max_pool_forward(x, y, index, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
-        ctx.saved = (x, index)
+        ctx.saved = (x, index, y)
         return y
 
     def backward(self, ctx: Context, dy: Array) -> Array | None:
-        x, index = ctx.saved
+        x, index, y = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = ctx.output("dx", x.shape, x.dtype)
-        kernels.max_pool_backward(dy, index, dx, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
+        dx = ctx.input_gradient(dy, x.shape)
+        numbers = self.size, self.stride, self.padding, self.dilation
+        kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, *numbers, ceil=self.ceil)
         return dx
 
 
@@ -110,7 +110,7 @@ class AvgPool(Pool):
         (x,) = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = ctx.output("dx", x.shape, x.dtype)
+        dx = ctx.input_gradient(dy, x.shape)
         numbers = self.size, self.stride, self.padding, self.dilation
         kernels.avg_pool_backward(dy, dx, *numbers, ceil=self.ceil, count_padding=self.count_padding)
         return dx
@@ -181,6 +181,6 @@ class GlobalAvgPool2d(Layer):
         (x,) = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = ctx.output("dx", x.shape, x.dtype)
+        dx = ctx.input_gradient(dy, x.shape)
         kernels.global_avg_pool_backward(dy, dx)
         return dx

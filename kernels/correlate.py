@@ -1,0 +1,225 @@
+"""Sums over a grid of images: the convolution, and its gradient by the input.
+
+    result[n, i, o] = f(b[i] + sum_k A[i, k] grid_n[place(o) + offset(k)])        k = (channel, element of the window)
+
+One image after the other is copied onto the grid of ``grid.py``, whose tables say where the sums start and what they
+step over; the tiles of ``grid_tile.py`` do the rest. Threads share the images, and the rows of A where these are few.
+Every sum is made in the order of k, whoever makes it.
+
+    pack        A into blocks of rows, k after k, beside the bias; both for each group and phase
+    correlate   images, groups, blocks of rows
+"""
+
+from fastbp.kernels._jit import inner, task
+from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._record import Record
+from fastbp.kernels.epilogue import ACTIVATE, SIGMOID
+from fastbp.kernels.functions import sigmoid, tanh
+from fastbp.kernels.grid import (
+    COUNT,
+    DEPTH,
+    EXTENT,
+    FIRST_OFFSET,
+    FIRST_PIECE,
+    FIRST_TAP,
+    FIRST_UNIT,
+    LANE,
+    LEAD,
+    PLACE,
+    PLACES,
+    STEP,
+    TAPS,
+    TARGET,
+    UNITS,
+)
+from fastbp.kernels.grid_tile import HEIGHTS, finish_piece, grid_tile, grid_tile_buffer, tile_height, unit_lanes
+from fastbp.kernels.grid_tile import UNITS as TILE_UNITS
+from fastbp.kernels.packing import copy
+from fastbp.kernels.partition import round_up, share
+
+_ROWS = HEIGHTS[0]
+
+# source (images, groups * channels, plane), result (images, groups * rows, plane), w by strides, bias or 0; the tables
+# of a `Pass`, by their addresses; and how the work is laid out: blocks of images, whose grids have `pitch` elements.
+CORRELATION = Record(
+    "work work_size needed source result h w bias copy phases taps offsets units pieces "
+    "phase_count depth images groups channels rows source_plane result_plane channel step in_place block pitch "
+    "w_group w_row w_channel form activation",
+    "slope",
+)
+
+
+@inner
+def integer(table, row, columns, column):
+    return load(pointer_at(table, 0), row * columns + column)
+
+
+@inner
+def _packed_sizes(p):
+    """Blocks of rows of a group, and the elements of its packed A and bias."""
+    blocks = (p.rows + _ROWS - 1) // _ROWS
+    return blocks, blocks * _ROWS * p.depth, blocks * _ROWS
+
+
+@task(CORRELATION)
+def pack_rows(p, t, threads):
+    """Pack share ``t`` of A: block after block of rows, k after k, with 0 for rows that are not there."""
+    w, bias, work = pointer_at(p.w, p.slope), pointer_at(p.bias, p.slope), pointer_at(p.work, p.slope)
+    taps = pointer_at(p.taps, 0)
+    zero = constant(work, 0)
+    blocks, size, bias_size = _packed_sizes(p)
+    start, stop = share(p.groups * blocks, 1, t, threads)
+    for n in range(start, stop):
+        group, first = n // blocks, n % blocks * _ROWS
+        count = min(_ROWS, p.rows - first)
+        height = tile_height(count)
+        target = shift(work, p.groups * size + group * bias_size + first)
+        for i in range(_ROWS):
+            store(target, i, load(bias, group * p.rows + first + i) if p.bias != 0 and i < count else zero)
+        for phase in range(p.phase_count):
+            depth, used = integer(p.phases, phase, 6, DEPTH), integer(p.phases, phase, 6, TAPS)
+            first_tap = integer(p.phases, phase, 6, FIRST_TAP)
+            before = integer(p.phases, phase, 6, FIRST_OFFSET) * blocks * _ROWS
+            target = shift(work, group * size + before + first * depth)
+            for channel in range(p.channels):
+                source = shift(w, group * p.w_group + first * p.w_row + channel * p.w_channel)
+                for tap in range(used):
+                    at = load(taps, first_tap + tap)
+                    row = (channel * used + tap) * height
+                    for i in range(height):
+                        store(target, row + i, load(source, i * p.w_row + at) if i < count else zero)
+    return 0
+
+
+@inner
+def copy_to_grid(source, plane, channels, table, grid, channel):
+    """Copy images of ``channels`` onto the grid, where zeros are around them already; table: `Pass.copy`."""
+    D, H, W = integer(table, 0, 4, EXTENT), integer(table, 1, 4, EXTENT), integer(table, 2, 4, EXTENT)
+    d_step, h_step, w_step = integer(table, 0, 4, STEP), integer(table, 1, 4, STEP), integer(table, 2, 4, STEP)
+    d_places, h_places = integer(table, 0, 4, PLACES), integer(table, 1, 4, PLACES)
+    w_places = integer(table, 2, 4, PLACES)
+    d_lead, h_lead, w_lead = integer(table, 0, 4, LEAD), integer(table, 1, 4, LEAD), integer(table, 2, 4, LEAD)
+    part_size = d_places * h_places * w_places
+    for c in range(channels):
+        for d in range(D):
+            d_place, d_part = (d + d_lead) // d_step, (d + d_lead) % d_step
+            if d_place >= d_places:
+                continue
+            for h in range(H):
+                h_place, h_part = (h + h_lead) // h_step, (h + h_lead) % h_step
+                if h_place >= h_places:
+                    continue
+                part = (d_part * h_step + h_part) * w_step
+                row = shift(source, c * plane + (d * H + h) * W)
+                line = shift(grid, c * channel + part * part_size + (d_place * h_places + h_place) * w_places)
+                for w_part in range(w_step):
+                    first = (w_part - w_lead) % w_step
+                    place = (first + w_lead) // w_step
+                    count = min(w_places - place, (W - first + w_step - 1) // w_step)
+                    _copy_row(shift(row, first), w_step, count, shift(line, w_part * part_size + place))
+
+
+@inner
+def _copy_row(source, step, count, target):
+    """target[i] = source[i step]; LLVM makes vectors of the steps that it knows."""
+    if step == 1:
+        if count > 0:
+            copy(source, count, target)
+    elif step == 2:
+        for i in range(count):
+            store(target, i, load(source, 2 * i))
+    else:
+        for i in range(count):
+            store(target, i, load(source, i * step))
+
+
+@task(CORRELATION)
+def correlate(p, t, threads):
+    """Compute share ``t`` of the results."""
+    source, result, h = pointer_at(p.source, p.slope), pointer_at(p.result, p.slope), pointer_at(p.h, p.slope)
+    work = pointer_at(p.work, p.slope)
+    blocks, size, bias_size = _packed_sizes(p)
+    first_grid = round_up(p.groups * (size + bias_size), TILE_UNITS)
+    grid = shift(work, first_grid + t * p.block * p.pitch)
+    start, stop = share((p.images + p.block - 1) // p.block * p.groups * blocks, 1, t, threads)
+    if start < stop and p.in_place == 0:
+        for i in range(p.block * p.pitch):
+            store(grid, i, constant(grid, 0))
+    while start < stop:
+        group, image = start // blocks % p.groups, start // blocks // p.groups * p.block
+        row_start = start % blocks
+        row_stop = min(blocks, row_start + stop - start)
+        start += row_stop - row_start
+        images = min(p.block, p.images - image)
+        origin, pitch = grid, p.pitch
+        if p.in_place:
+            origin = shift(source, (image * p.groups + group) * p.channels * p.source_plane)
+            pitch = p.groups * p.channels * p.source_plane
+        else:
+            for n in range(images):
+                place = ((image + n) * p.groups + group) * p.channels * p.source_plane
+                copy_to_grid(
+                    shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel
+                )
+        target = (image * p.groups + group) * p.rows * p.result_plane
+        for phase in range(p.phase_count):
+            _sum_phase(
+                p, phase, images, row_start, row_stop, origin, pitch, shift(work, group * size),
+                shift(work, p.groups * size + group * bias_size), shift(result, target), shift(h, target), blocks,
+            )  # fmt: skip
+    return 0
+
+
+@inner
+def _sum_phase(p, phase, images, row_start, row_stop, grid, pitch, rows, bias, result, h, blocks):
+    """The results of one phase for a block of images, and blocks of rows from ``row_start`` to ``row_stop`` - 1."""
+    depth, units = integer(p.phases, phase, 6, DEPTH), integer(p.phases, phase, 6, UNITS)
+    first_offset, first_unit = integer(p.phases, phase, 6, FIRST_OFFSET), integer(p.phases, phase, 6, FIRST_UNIT)
+    offsets = shift(pointer_at(p.offsets, 0), first_offset)
+    rows = shift(rows, first_offset * blocks * _ROWS)
+    places, tile = stack_buffer(offsets, 8), grid_tile_buffer(grid)
+    for unit in range(0, images * units, TILE_UNITS):
+        count = min(TILE_UNITS, images * units - unit)
+        for j in range(TILE_UNITS):
+            u = min(unit + j, images * units - 1)
+            store(places, j, u // units * pitch + integer(p.units, first_unit + u % units, 2, PLACE))
+        for block in range(row_start, row_stop):
+            first = block * _ROWS
+            height = min(_ROWS, p.rows - first)
+            grid_tile(
+                shift(rows, first * depth), grid, places, offsets, depth, shift(bias, first), tile_height(height), tile
+            )
+            for j in range(count):
+                u = unit + j
+                place = (u // units * p.groups * p.rows + first) * p.result_plane
+                _store_unit(p, first_unit + u % units, j, height, tile, shift(result, place), shift(h, place))
+
+
+@inner
+def _store_unit(p, unit, j, height, tile, result, h):
+    """Store the pieces of unit ``j`` of a tile."""
+    tile = shift(tile, j * unit_lanes(tile))
+    for piece in range(integer(p.units, unit, 2, FIRST_PIECE), integer(p.units, unit + 1, 2, FIRST_PIECE)):
+        lane, target = integer(p.pieces, piece, 3, LANE), integer(p.pieces, piece, 3, TARGET)
+        count = integer(p.pieces, piece, 3, COUNT)
+        if p.step == 1:
+            finish_piece(
+                shift(tile, lane), shift(result, target), p.result_plane, shift(h, target), height, count, p.form,
+                p.activation, p.slope,
+            )  # fmt: skip
+            if p.form == ACTIVATE and p.activation >= SIGMOID:
+                _activate(shift(result, target), p.result_plane, height, count, p.activation)
+        else:
+            for i in range(height):
+                for n in range(count):
+                    value = load(tile, i * TILE_UNITS * unit_lanes(tile) + lane + n)
+                    store(result, i * p.result_plane + target + n * p.step, value)
+
+
+@inner
+def _activate(u, row, rows, count, activation):
+    """f(u) for the activations with an exponential, while u is still in L1."""
+    for i in range(rows):
+        for j in range(count):
+            value = load(u, i * row + j)
+            store(u, i * row + j, sigmoid(value) if activation == SIGMOID else tanh(value))

@@ -1,0 +1,219 @@
+"""How a convolution walks over its images: where each sum starts, and what it steps over.
+
+Images are copied onto a *grid* first, with the zeros of the padding around them. Where windows move by ``stride``,
+elements that lie that far apart come to lie side by side: an axis is cut into ``stride`` parts,
+
+    element i  ->  part (i + lead) % stride, place (i + lead) // stride
+
+so that neighbouring windows are neighbours on the grid, and the sums of several of them are made in one vector:
+
+    result[o] = sum_k  A[k] grid[place(o) + offset(k)]        k = (channel, element of the window)
+
+This is the form of the convolution itself and of its gradient by the input; the tables that bring them into it are made
+here. Results come in *units* of half a vector, which are contiguous on the grid.
+"""
+
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.kernels.windows import AXES, BEFORE, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
+
+# Columns of the tables, as compiled code reads them.
+EXTENT, LEAD, STEP, PLACES = range(4)
+DEPTH, TAPS, FIRST_TAP, FIRST_OFFSET, FIRST_UNIT, UNITS = range(6)
+PLACE, FIRST_PIECE = range(2)
+LANE, TARGET, COUNT = range(3)
+
+
+class Pass(NamedTuple):
+    """Tables of 64-bit integers that describe all sums of one image.
+
+    Results that use the same elements of the window form a phase: there is one, or for the gradient by the input one
+    for each place within a stride. A unit has a piece for each stretch of its lanes that is stored together; the
+    others are sums that nobody wants.
+    """
+
+    copy: np.ndarray  # a row for each axis: elements, lead, stride and places on the grid
+    phases: np.ndarray  # a row for each phase: DEPTH to UNITS
+    taps: np.ndarray  # the elements of the window that a phase uses
+    offsets: np.ndarray  # of every channel and tap of a phase
+    units: np.ndarray  # rows (place on the grid, number of its first piece), and one row behind those of a phase
+    pieces: np.ndarray  # rows (first lane, place in the result, number of elements)
+    lines: np.ndarray  # places of the first results of all rows
+    width: int  # results in a row
+    step: int  # from one element of a piece to the next in the result
+    channel: int  # elements of the grid of one channel
+    is_image: bool  # whether the grid is the image itself
+    is_whole: bool  # whether every lane of a unit is wanted
+    addresses: dict[str, int]  # of the tables
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The tables."""
+        return self[:7]
+
+
+def merged(on: Windows) -> np.ndarray:
+    """`Windows.table`, with axes over which windows do not extend joined to those in front of them.
+
+    A window of one element that moves by one leaves rows as they are: to a 1 x 1 convolution images have one axis.
+    """
+    axes = list(on.table())
+    inner = AXES - 1
+    while inner > 0:
+        image, size, stride, _, before, output = axes[inner]
+        outer = axes[inner - 1]
+        if size == stride == outer[STRIDE] == 1 and before == 0 and output == image:
+            axes[inner - 1 : inner + 1] = [outer * [image, 1, 1, image, image, image]]
+        inner -= 1
+    return np.array([[1, 1, 1, 1, 0, 1]] * (AXES - len(axes)) + axes)
+
+
+def _flat(pitches: np.ndarray, per_axis: list[np.ndarray]) -> np.ndarray:
+    """sum_a pitches[a] per_axis[a][i_a], for all i in row-major order."""
+    axes = np.meshgrid(*per_axis, indexing="ij")
+    return sum(pitch * axis.reshape(-1) for pitch, axis in zip(pitches, axes, strict=True))
+
+
+def _pitches(extents: np.ndarray) -> np.ndarray:
+    """Elements from one index to the next, on every axis of a C-ordered array."""
+    return np.array([prod(extents[axis + 1 :]) for axis in range(len(extents))], np.int64)
+
+
+def _units(
+    counts: np.ndarray, places: np.ndarray, start: int, targets: np.ndarray, step: int, half: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of the units for ``counts`` results per axis on a grid of ``places``, their first pieces, and the pieces.
+
+    Result i is stored at start + sum_a targets[a] i_a. A line of units is a row; or whole planes or volumes with what
+    lies between their rows, if that takes fewer units.
+    """
+    if 0 in counts:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3), np.int64)
+    pitches = _pitches(places)
+    lengths = [int((counts[outer:] - 1) @ pitches[outer:]) + 1 for outer in range(AXES)]
+    totals = [prod(counts[:outer]) * -(-length // half) for outer, length in enumerate(lengths)]
+    outer = AXES - 1 - int(np.argmin(totals[::-1]))
+    length = lengths[outer]
+    starts = _flat(pitches[:outer], [np.arange(n) for n in counts[:outer]]) if outer else np.zeros(1, np.int64)
+    along = np.arange(-(-length // half) * half)
+    place = starts[:, None] + along
+    index = [place // pitch % n for pitch, n in zip(pitches, places, strict=True)]
+    wanted = along < length
+    for i, n in zip(index, counts, strict=True):
+        wanted = wanted & (i < n)
+    target = np.where(wanted, start + sum(t * i for t, i in zip(targets, index, strict=True)), -1).reshape(-1, half)
+    wanted = wanted.reshape(-1, half)
+    follows = wanted[:, 1:] & wanted[:, :-1] & (target[:, 1:] == target[:, :-1] + step)
+    edge = np.zeros((len(target), 1), bool)
+    first = np.flatnonzero(wanted & ~np.hstack([edge, follows]))
+    last = np.flatnonzero(wanted & ~np.hstack([follows, edge]))
+    pieces = np.stack([first % half, target.reshape(-1)[first], last - first + 1], axis=1)
+    return place.reshape(-1, half)[:, 0], np.searchsorted(first // half, np.arange(len(target))), pieces
+
+
+def _pass(copy, phases, channels: int, step: int, half: int) -> Pass:
+    """The tables; each of ``phases`` is (taps, their offsets, counts, start of the result, its pitches)."""
+    places, parts = copy[:, PLACES], copy[:, STEP]
+    channel = prod(places) * prod(parts)
+    rows: list[list[int]] = []
+    all_taps: list[np.ndarray] = []
+    all_offsets: list[np.ndarray] = []
+    all_units: list[np.ndarray] = []
+    all_pieces: list[np.ndarray] = []
+    for taps, offsets, counts, start, targets in phases:
+        place, first, pieces = _units(counts, places, start, targets, step, half)
+        before = sum(len(table) for table in all_pieces)
+        units = np.stack([np.append(place, 0), np.append(first, len(pieces)) + before], axis=1)
+        firsts = [sum(len(part) for part in table) for table in (all_taps, all_offsets, all_units)]
+        rows.append([channels * len(taps), len(taps), *firsts, len(place)])
+        all_taps.append(taps)
+        all_offsets.append((np.arange(channels)[:, None] * channel + offsets).reshape(-1))
+        all_units.append(units)
+        all_pieces.append(pieces)
+    counts = phases[0][2]
+    pieces = np.concatenate(all_pieces)
+    is_image = not copy[:, LEAD].any() and (parts == 1).all() and (places == copy[:, EXTENT]).all()
+    tables = {
+        "copy": copy,
+        "phases": np.array(rows),
+        "taps": np.concatenate(all_taps),
+        "offsets": np.concatenate(all_offsets),
+        "units": np.concatenate(all_units),
+        "pieces": pieces,
+        "lines": _flat(_pitches(places), [np.arange(n) for n in (*counts[:-1], 1)]),
+    }
+    tables = {name: np.ascontiguousarray(table, np.int64) for name, table in tables.items()}
+    return Pass(
+        **tables,
+        width=int(counts[-1]),
+        step=step,
+        channel=int(channel),
+        is_image=bool(is_image),
+        is_whole=bool((pieces[:, COUNT] == half).all()),
+        addresses={name: table.ctypes.data for name, table in tables.items()},
+    )
+
+
+@lru_cache(maxsize=256)
+def forward_pass(on: Windows, channels: int, half: int) -> Pass:
+    """y[o] = sum_{c, k} w[c, k] x[c, o stride - before + k dilation], in units of ``half``."""
+    table = merged(on)
+    size, stride, dilation, output = (table[:, column] for column in (SIZE, STRIDE, DILATION, OUTPUT))
+    reach = (size - 1) * dilation
+    copy = np.stack([table[:, IMAGE], table[:, BEFORE], stride, reach // stride + output], axis=1)
+    at = [np.arange(n) * d for n, d in zip(size, dilation, strict=True)]
+    places = copy[:, PLACES]
+    part = _flat(_pitches(stride), [a % s for a, s in zip(at, stride, strict=True)])
+    offsets = part * prod(places) + _flat(_pitches(places), [a // s for a, s in zip(at, stride, strict=True)])
+    phase = np.arange(prod(size)), offsets, output, 0, _pitches(output)
+    return _pass(copy, [phase], channels, 1, half)
+
+
+class _Axis(NamedTuple):
+    """Inputs of one axis that lie at the same place within a stride: i = first + stride m for m < elements.
+
+    They are reached by the taps k with i = o stride - before + k dilation, so o = m + shift.
+    """
+
+    first: int
+    elements: int
+    taps: np.ndarray
+    shifts: np.ndarray
+
+
+def _axes(row: np.ndarray) -> list[_Axis]:
+    """The inputs of one axis, for every place within a stride."""
+    image, size, stride, dilation, before, _ = map(int, row)
+    k = np.arange(size)
+    parts = []
+    for place in range(stride):
+        first = (place - before) % stride
+        taps = k[(k * dilation - before - first) % stride == 0]
+        parts.append(_Axis(first, len(range(first, image, stride)), taps, (first + before - taps * dilation) // stride))
+    return parts
+
+
+@lru_cache(maxsize=256)
+def delta_pass(on: Windows, filters: int, half: int) -> Pass:
+    """dx[i] = sum_{f, k} w[f, k] dy[f, o], over all o and k with i = o stride - before + k dilation."""
+    table = merged(on)
+    axes = [_axes(row) for row in table]
+    copy = np.ones((AXES, 4), np.int64)
+    for row, output, parts in zip(copy, table[:, OUTPUT], axes, strict=True):
+        used = [part for part in parts if part.elements and len(part.taps)]
+        lead = max(0, *(-part.shifts.min() for part in used)) if used else 0
+        places = max(part.elements + (int(part.shifts.max()) + lead if len(part.taps) else 0) for part in parts)
+        row[:] = output, lead, 1, max(1, places)
+    pitches, inputs, strides = _pitches(copy[:, PLACES]), _pitches(table[:, IMAGE]), table[:, STRIDE]
+    phases = []
+    for of_axes in product(*axes):
+        taps = _flat(_pitches(table[:, SIZE]), [part.taps for part in of_axes])
+        offsets = _flat(pitches, [part.shifts + lead for part, lead in zip(of_axes, copy[:, LEAD], strict=True)])
+        counts = np.array([part.elements for part in of_axes])
+        start = int(inputs @ [part.first for part in of_axes])
+        phases.append((taps, offsets, counts, start, inputs * strides))
+    return _pass(copy, phases, filters, int(strides[-1]), half)

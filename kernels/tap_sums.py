@@ -1,0 +1,174 @@
+"""The gradient of a convolution by its weight and bias.
+
+    dw[f, k] = sum_n sum_o  delta[n, f, o] grid_n[place(o) + offset(k)]        k = (channel, element of the window)
+    db[f]    = sum_n sum_o  delta[n, f, o]
+
+Images are taken in chunks whose number depends on the shapes alone. Threads share chunks, groups and parts of k, and
+leave one partial result for each chunk; these are added in their order, so that no bit depends on the threads.
+
+    sum_taps       partial results of the chunks, in tiles of MR taps by NR filters
+    finish_taps    their sum, and what becomes of it: the gradient, or the step down along it
+"""
+
+from numba import carray
+
+from fastbp.kernels._jit import inner, task
+from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._record import Record
+from fastbp.kernels.correlate import copy_to_grid
+from fastbp.kernels.packing import pack_panel
+from fastbp.kernels.partition import round_up, share, tile_sizes
+from fastbp.kernels.reductions import total
+from fastbp.kernels.tap_tile import TAP_DOTS, tap_dots, tap_tile
+
+# Filters of a group below which vectors run along the rows of results.
+FEW_FILTERS = 8
+
+# x (images, groups * channels, x_plane), delta (images, groups * filters, delta_plane), dw and w (groups * filters,
+# depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid.
+TAP_SUMS = Record(
+    "work work_size needed x delta w dw db copy offsets lines line_count width "
+    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch descends",
+    "alpha beta gamma",
+)
+
+
+@inner
+def _sizes(p):
+    """Blocks of taps, panels of filters, and the elements of a group's partial result and of its panels of delta."""
+    MR, NR, _ = tile_sizes(itemsize(pointer_at(p.work, p.alpha)))
+    blocks, panels = (p.depth + MR - 1) // MR, (p.filters + NR - 1) // NR
+    return blocks, panels, (blocks * MR + 1) * panels * NR, panels * NR * p.delta_plane
+
+
+@task(TAP_SUMS)
+def sum_taps(p, t, threads):
+    """Compute share ``t`` of the partial results."""
+    x, delta, work = pointer_at(p.x, p.alpha), pointer_at(p.delta, p.alpha), pointer_at(p.work, p.alpha)
+    MR, NR, _ = tile_sizes(itemsize(work))
+    blocks, panels, partial, packed = _sizes(p)
+    taps = p.depth // p.channels
+    grid = shift(work, p.chunks * p.groups * partial + t * (p.pitch + round_up(packed, NR)))
+    delta_panels = shift(grid, p.pitch)
+    start, stop = share(p.chunks * p.groups * p.parts, 1, t, threads)
+    if start < stop and p.in_place == 0:
+        for i in range(p.pitch):
+            store(grid, i, constant(grid, 0))
+    while start < stop:
+        chunk, group, part = start // p.parts // p.groups, start // p.parts % p.groups, start % p.parts
+        part_stop = min(p.parts, part + stop - start)
+        start += part_stop - part
+        block, block_stop = part * blocks // p.parts, part_stop * blocks // p.parts
+        image, image_stop = share(p.images, 1, chunk, p.chunks)
+        result = shift(work, (chunk * p.groups + group) * partial)
+        first, last = block * MR // taps, (min(p.depth, block_stop * MR) + taps - 1) // taps  # channels that it needs
+        is_first = True
+        while image < image_stop:
+            place = (image * p.groups + group) * p.channels * p.x_plane
+            origin = grid
+            if p.in_place:
+                origin = shift(x, place)
+            else:
+                copy_to_grid(
+                    shift(x, place + first * p.x_plane), p.x_plane, last - first, p.copy,
+                    shift(grid, first * p.channel), p.channel,
+                )  # fmt: skip
+            d = shift(delta, (image * p.groups + group) * p.filters * p.delta_plane)
+            if p.filters < FEW_FILTERS:
+                _add_dots(p, origin, d, block * MR, min(p.depth, block_stop * MR), is_first, result)
+            else:
+                for f in range(0, p.filters, NR):
+                    panel = shift(delta_panels, f * p.delta_plane)
+                    count = min(NR, p.filters - f)
+                    pack_panel(shift(d, f * p.delta_plane), p.delta_plane, 1, count, NR, p.delta_plane, panel)
+                    for b in range(block, block_stop):
+                        tap_tile(
+                            origin, shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
+                            pointer_at(p.lines, 0), p.line_count, p.width, panel, count, is_first,
+                            shift(result, (f * blocks + b * NR) * MR),
+                        )  # fmt: skip
+            if block == 0:
+                _add_bias(d, p.filters, p.delta_plane, is_first, shift(result, blocks * MR * panels * NR))
+            is_first = False
+            image += 1
+    return 0
+
+
+@inner
+def _add_dots(p, grid, delta, start, stop, is_first, result):
+    """The sums of taps from ``start`` to ``stop`` - 1, for few filters: all of them are in the first panel."""
+    _, NR, _ = tile_sizes(itemsize(grid))
+    sums = stack_buffer(grid, 8)
+    for f in range(p.filters):
+        for k in range(start, stop, TAP_DOTS):
+            count = min(TAP_DOTS, stop - k)
+            tap_dots(
+                grid, shift(pointer_at(p.offsets, 0), k), count, pointer_at(p.lines, 0), p.line_count, p.width,
+                shift(delta, f * p.delta_plane), sums,
+            )  # fmt: skip
+            for i in range(count):
+                place = (k + i) * NR + f  # MR rows of NR after MR rows of NR
+                store(result, place, load(sums, i) if is_first else load(result, place) + load(sums, i))
+
+
+@inner
+def _add_bias(delta, filters, plane, is_first, sums):
+    for f in range(filters):
+        value = total(carray(shift(delta, f * plane), (plane,)))
+        store(sums, f, value if is_first else load(sums, f) + value)
+
+
+@task(TAP_SUMS)
+def finish_taps(p, t, threads):
+    """Add up share ``t`` of the partial results.
+
+    dw = sum + beta w + gamma dw, or with ``descends`` dw = dw + alpha (sum + beta dw), where dw is the weight; likewise
+    db, without beta.
+    """
+    work, w, dw = pointer_at(p.work, p.alpha), pointer_at(p.w, p.alpha), pointer_at(p.dw, p.alpha)
+    MR, NR, _ = tile_sizes(itemsize(work))
+    blocks, panels, partial, _ = _sizes(p)
+    tile = stack_buffer(work, 1024)
+    start, stop = share(p.groups * panels * blocks, 1, t, threads)
+    for n in range(start, stop):
+        group, panel, block = n // blocks // panels, n // blocks % panels, n % blocks
+        place = group * partial + (panel * blocks + block) * MR * NR
+        _add_chunks(p, place, MR * NR, partial, tile)
+        k = block * MR
+        for j in range(min(NR, p.filters - panel * NR)):
+            row = (group * p.filters + panel * NR + j) * p.depth + k
+            for i in range(min(MR, p.depth - k)):
+                store(dw, row + i, _finished(p, load(tile, i * NR + j), shift(w, row + i), shift(dw, row + i), p.beta))
+    if t == 0 and p.db != 0:
+        db = pointer_at(p.db, p.alpha)
+        for group in range(p.groups):
+            for f in range(0, p.filters, NR):
+                _add_chunks(p, group * partial + blocks * MR * panels * NR + f, NR, partial, tile)
+                for j in range(min(NR, p.filters - f)):
+                    b = shift(db, group * p.filters + f + j)
+                    store(b, 0, _finished(p, load(tile, j), b, b, constant(b, 0)))
+    return 0
+
+
+@inner
+def _add_chunks(p, place, count, partial, tile):
+    """tile[i] = the sum over the chunks of their partial results [place + i], for i < count."""
+    work = pointer_at(p.work, p.alpha)
+    for i in range(count):
+        store(tile, i, constant(tile, 0))
+    for chunk in range(p.chunks):
+        source = shift(work, chunk * p.groups * partial + place)
+        for i in range(count):
+            store(tile, i, load(tile, i) + load(source, i))
+
+
+@inner
+def _finished(p, value, w, target, beta):
+    if p.descends:
+        old = load(target, 0)
+        return old + p.alpha * (value + beta * old)
+    if beta != 0:
+        value += beta * load(w, 0)
+    if p.gamma != 0:
+        value += p.gamma * load(target, 0)
+    return value
