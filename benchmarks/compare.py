@@ -1,8 +1,8 @@
-"""Time of one training step beside other libraries: forward, backward and SGD update of a multilayer perceptron.
+"""Time of one training step beside other libraries: forward, backward and SGD update of a network.
 
     pip install --editable ".[bench]"
     python benchmarks/compare.py                  # all networks, 1 thread and all CPUs
-    python benchmarks/compare.py --networks 64-100-10 --threads 1 --libraries fastbp numpy
+    python benchmarks/compare.py --networks 64-100-10 "CNN A" --threads 1 --libraries fastbp numpy
 
 Every library runs in a process of its own with the same CPUs, warmed up; the processes take turns for several rounds
 and the best time of each library counts. ReLU after every layer but the last, softmax cross-entropy, plain SGD,
@@ -11,37 +11,70 @@ float32. The last column is the time of the fastest other library over that of f
 
 import argparse
 import importlib.util
-import itertools
 import json
+import math
 import os
 import sys
 
 import numpy as np
 from timing import best_time, in_process
 
-NETWORKS = {  # batch size
-    "64-100-10": 32,
-    "784-50-10": 100,
-    "784-512-512-10": 128,
-    "1024-2048-2048-2048-1000": 256,
+# Batch size, shape of a sample, and layers: units of an affine one, (filters, size, padding) of a convolution, or POOL,
+# the maximum over windows of 2 x 2. What comes behind images is flattened.
+POOL = "pool"
+NETWORKS = {
+    "64-100-10": (32, (64,), [100, 10]),
+    "784-50-10": (100, (784,), [50, 10]),
+    "784-512-512-10": (128, (784,), [512, 512, 10]),
+    "1024-2048-2048-2048-1000": (256, (1024,), [2048, 2048, 2048, 1000]),
+    "CNN A": (100, (1, 28, 28), [(30, 5, 0), POOL, 100, 10]),
+    "CNN B": (64, (3, 32, 32), [(32, 3, 1), (32, 3, 1), POOL, (64, 3, 1), (64, 3, 1), POOL, 512, 10]),
 }
 RATE = 0.01
 
 
-def data(sizes, n):
-    """A batch, its labels, and initial weights (O, I) and biases."""
+def data(n, shape, layers):
+    """A batch, its labels, the layers, and initial weights (O, I) or (F, C, K, K) and biases of those that have any."""
     rng = np.random.default_rng(0)
-    x = rng.random((n, sizes[0]), np.float32)
-    t = rng.integers(0, sizes[-1], n)
-    weights = [(rng.standard_normal((o, i)) * np.sqrt(2 / i)).astype(np.float32) for i, o in itertools.pairwise(sizes)]
-    return x, t, weights, [np.zeros(o, np.float32) for o in sizes[1:]]
+    x, t = rng.random((n, *shape), np.float32), rng.integers(0, layers[-1], n)
+    weights = []
+    for layer in layers:
+        if layer == POOL:
+            shape = (shape[0], shape[1] // 2, shape[2] // 2)
+            continue
+        if isinstance(layer, int):
+            w_shape, shape = (layer, math.prod(shape)), (layer,)
+        else:
+            filters, size, padding = layer
+            w_shape = (filters, shape[0], size, size)
+            shape = (filters, *(side + 2 * padding - size + 1 for side in shape[1:]))
+        scale = np.sqrt(2 / math.prod(w_shape[1:]))
+        weights.append((rng.standard_normal(w_shape) * scale).astype(np.float32))
+    return x, t, layers, weights, [np.zeros(len(w), np.float32) for w in weights]
 
 
-def fastbp_step(x, t, weights, biases):
+def chain(layers, convolution, relu, pool, flatten, affine):
+    """The layers of a library, made by the functions given, with ReLU after every one but the last."""
+    made, is_flat = [], not any(isinstance(layer, tuple) for layer in layers)
+    for layer in layers:
+        if layer == POOL:
+            made.append(pool())
+            continue
+        if isinstance(layer, int) and not is_flat:
+            made.append(flatten())
+            is_flat = True
+        made += [affine(layer) if isinstance(layer, int) else convolution(*layer), relu()]
+    return made[:-1]
+
+
+def fastbp_step(x, t, layers, weights, biases):
     import fastbp as fb
 
-    layers = [layer for b in biases[:-1] for layer in (fb.Affine(len(b)), fb.ReLU())]
-    net = fb.Sequential(*layers, fb.Affine(len(biases[-1])), input_shape=x.shape[1])
+    def convolution(filters, size, padding):
+        return fb.Conv2d(filters, size, padding=padding)
+
+    made = chain(layers, convolution, fb.ReLU, lambda: fb.MaxPool2d(2), fb.Flatten, fb.Affine)
+    net = fb.Sequential(*made, input_shape=x.shape[1:])
     values = [value for pair in zip(weights, biases, strict=True) for value in pair]
     for parameter, value in zip(net.parameters(), values, strict=True):
         parameter.value = value
@@ -49,7 +82,7 @@ def fastbp_step(x, t, weights, biases):
     return lambda: net.train_step(x, t, loss=loss, optimizer=optimizer)
 
 
-def numpy_step(x, t, weights, biases):
+def numpy_step(x, t, layers, weights, biases):
     w = [value.T.copy() for value in weights]
     rows = np.arange(len(x))
 
@@ -79,23 +112,25 @@ def numpy_step(x, t, weights, biases):
     return step
 
 
-def _torch_parts(x, t, weights, biases):
+def torch_step(x, t, layers, weights, biases, compiled=False):
     import torch
+    from torch import nn
 
-    layers = []
-    for w, b in zip(weights, biases, strict=True):
-        linear = torch.nn.Linear(w.shape[1], w.shape[0])
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(w))
-            linear.bias.copy_(torch.from_numpy(b))
-        layers += [linear, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1])
-    return torch, net, torch.from_numpy(x), torch.from_numpy(t), torch.optim.SGD(net.parameters(), lr=RATE)
-
-
-def torch_step(x, t, weights, biases, compiled=False):
-    torch, net, x, t, optimizer = _torch_parts(x, t, weights, biases)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    shapes = iter(weights)
+
+    def convolution(filters, size, padding):
+        return nn.Conv2d(next(shapes).shape[1], filters, size, padding=padding)
+
+    def affine(n):
+        return nn.Linear(next(shapes).shape[1], n)
+
+    net = nn.Sequential(*chain(layers, convolution, nn.ReLU, lambda: nn.MaxPool2d(2), nn.Flatten, affine))
+    values = [value for pair in zip(weights, biases, strict=True) for value in pair]
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), values, strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    x, t, optimizer = torch.from_numpy(x), torch.from_numpy(t), torch.optim.SGD(net.parameters(), lr=RATE)
 
     def loss_of(x, t):
         return torch.nn.functional.cross_entropy(net(x), t)
@@ -113,19 +148,30 @@ def torch_step(x, t, weights, biases, compiled=False):
     return step
 
 
-def torch_compile_step(x, t, weights, biases):
-    return torch_step(x, t, weights, biases, compiled=True)
+def torch_compile_step(*network):
+    return torch_step(*network, compiled=True)
 
 
-def jax_step(x, t, weights, biases):
+def jax_step(x, t, layers, weights, biases):
     import jax
     import jax.numpy as jnp
 
+    def convolution(filters, size, padding):
+        sides = [(padding, padding)] * 2
+        return lambda x, w, b: jax.lax.conv_general_dilated(x, w, (1, 1), sides) + b[:, None, None]
+
+    def pool(x):
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+
+    functions = chain(
+        *(layers, convolution, lambda: lambda x: jnp.maximum(x, 0), lambda: pool),
+        *(lambda: lambda x: x.reshape(len(x), -1), lambda n: lambda x, w, b: x @ w + b),
+    )
+
     def loss_of(parameters, x, t):
-        for i, (w, b) in enumerate(parameters):
-            x = x @ w + b
-            if i + 1 < len(parameters):
-                x = jnp.maximum(x, 0)
+        values = iter(parameters)
+        for function in functions:
+            x = function(x, *next(values)) if function.__code__.co_argcount == 3 else function(x)
         return -jnp.take_along_axis(jax.nn.log_softmax(x), t[:, None], axis=1).mean()
 
     @jax.jit
@@ -134,7 +180,8 @@ def jax_step(x, t, weights, biases):
         return value, jax.tree.map(lambda p, g: p - RATE * g, parameters, gradient)
 
     x, t = jnp.asarray(x), jnp.asarray(t)
-    state = [[(jnp.asarray(w.T), jnp.asarray(b)) for w, b in zip(weights, biases, strict=True)]]
+    weights = [w.T if w.ndim == 2 else w for w in weights]
+    state = [[(jnp.asarray(w), jnp.asarray(b)) for w, b in zip(weights, biases, strict=True)]]
 
     def step():
         value, state[0] = update(state[0], x, t)
@@ -143,7 +190,7 @@ def jax_step(x, t, weights, biases):
     return step
 
 
-def sklearn_step(x, t, weights, biases):
+def sklearn_step(x, t, layers, weights, biases):
     from sklearn.neural_network import MLPClassifier
 
     hidden = tuple(len(b) for b in biases[:-1])
@@ -169,10 +216,12 @@ LIBRARIES = {
 }
 
 
+PERCEPTRONS_ONLY = "numpy", "sklearn"
+
+
 def worker(library, network, seconds):
     """Print the best time of a step in microseconds, and the loss of the first."""
-    sizes = [int(size) for size in network.split("-")]
-    step = LIBRARIES[library][0](*data(sizes, NETWORKS[network]))
+    step = LIBRARIES[library][0](*data(*NETWORKS[network]))
     first = step()
     json.dump({"best": best_time(step, seconds), "loss": float(first)}, sys.stdout)
 
@@ -204,15 +253,20 @@ def main():
             best, losses = {}, {}
             for _ in range(arguments.rounds):
                 for library in libraries:
+                    if library in PERCEPTRONS_ONLY and POOL in NETWORKS[network][2]:
+                        continue
                     result = in_process(__file__, library, network, arguments.seconds, threads=threads)
                     if result:
                         best[library] = min(result["best"], best.get(library, float("inf")))
                         losses[library] = result["loss"]
-            cells = [f"{best[name]:.0f}" if name in best else "failed" for name in libraries]
+            is_cnn = POOL in NETWORKS[network][2]
+            without = ["-" if is_cnn and name in PERCEPTRONS_ONLY else "failed" for name in libraries]
+            times = zip(libraries, without, strict=True)
+            cells = [f"{best[name]:.0f}" if name in best else other for name, other in times]
             peers = [value for name, value in best.items() if name != "fastbp"]
             ratios.append(min(peers) / best["fastbp"] if peers and "fastbp" in best else None)
             ratio = f"{ratios[-1]:.2f}" if ratios[-1] else "-"
-            out(f"| {network}, {NETWORKS[network]} | {threads} | {' | '.join(cells)} | {ratio} |\n")
+            out(f"| {network}, {NETWORKS[network][0]} | {threads} | {' | '.join(cells)} | {ratio} |\n")
             sys.stdout.flush()
             same = {name: value for name, value in losses.items() if name != "sklearn"}
             if same and max(same.values()) - min(same.values()) > 1e-3 * max(same.values()):

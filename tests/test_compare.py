@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SIZES, BATCH = [64, 100, 10], 32
+PERCEPTRON = 32, (64,), [100, 10]
+CNN = 8, (2, 12, 12), [(6, 3, 1), "pool", (5, 3, 0), "pool", 20, 10]
 
 
 def load(name):
@@ -31,20 +32,25 @@ def products():
     return load("products")
 
 
-def losses(make, compare, steps=20):
-    step = make(*compare.data(SIZES, BATCH))
+def losses(make, compare, network, steps=20):
+    step = make(*compare.data(*network))
     return [step() for _ in range(steps)]
 
 
-@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
-def test_steps_agree(compare, library):
-    """To the rounding of float32: sums of at most 100 terms, carried through 20 steps."""
+@pytest.mark.parametrize(
+    ("library", "network"),
+    [("numpy", PERCEPTRON), ("torch", PERCEPTRON), ("jax", PERCEPTRON), ("torch", CNN), ("jax", CNN)],
+    ids=["numpy", "torch", "jax", "torch CNN", "jax CNN"],
+)
+def test_steps_agree(compare, library, network):
+    """To the rounding of float32: sums of at most 144 * 8 terms for a filter, carried through 20 steps."""
     function, package = compare.LIBRARIES[library]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{library} is not installed")
-    ours = losses(compare.fastbp_step, compare)
-    theirs = losses(function, compare)
-    np.testing.assert_allclose(ours, theirs, rtol=20 * 100 * np.finfo(np.float32).eps)
+    ours = losses(compare.fastbp_step, compare, network)
+    theirs = losses(function, compare, network)
+    terms = 100 if network is PERCEPTRON else 144 * 8
+    np.testing.assert_allclose(ours, theirs, rtol=20 * terms * np.finfo(np.float32).eps)
     assert ours[-1] < ours[0]
 
 
