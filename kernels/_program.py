@@ -72,6 +72,11 @@ def address_of(x):
     return _address.serial(x.dtype)(x.reshape(-1))
 
 
+def addresses_of(*arrays):
+    """Addresses of C-ordered arrays, 0 for None."""
+    return [0 if x is None else address_of(x) for x in arrays]
+
+
 class Program:
     """Steps, and all that they point to."""
 

@@ -14,28 +14,16 @@ All three sums are matrix products whose operand, the matrix of patches of ``im2
 explains how it is read off the images.
 """
 
-import math
-
-import numba
 import numpy as np
 
-from fastbp.kernels import _cpu, _runtime
 from fastbp.kernels._arrays import check_number, check_output, check_shape, require_real, rows, unflat
-from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
+from fastbp.kernels._program import NotRecordable, recorder
 from fastbp.kernels.activation import activation_backward
-from fastbp.kernels.correlate import CORRELATION, correlate, pack_rows
+from fastbp.kernels.correlate import Correlation, correlate_images
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, SLOPE, check_activation
-from fastbp.kernels.grid import delta_pass, forward_pass
-from fastbp.kernels.grid_tile import HEIGHTS, UNITS
-from fastbp.kernels.partition import round_up, tile_sizes
-from fastbp.kernels.tap_sums import TAP_SUMS, finish_taps, sum_taps
+from fastbp.kernels.tap_sums import sum_taps_of
 from fastbp.kernels.windows import check_images, windows
-
-# Units of results that a block of images has at least, so that few tiles are left partly empty.
-_UNITS_OF_BLOCK = 4 * UNITS
-# Results that a chunk of images has at least, as the partial gradient that it leaves costs as much as 30 of them; and
-# the number of shares of the work on it, as many as processors may have cores for.
-_RESULTS_OF_CHUNK, _SHARES = 512, 16
+from fastbp.kernels.winograd import correlate_tiles, pays_winograd
 
 
 def conv_windows(name, x, w, stride, padding, dilation, groups):
@@ -110,41 +98,11 @@ def _in_order(*arrays):
     return ordered
 
 
-def _address(x):
-    return 0 if x is None else address_of(x)
-
-
-def _half(dtype):
-    return _cpu.VECTOR_BYTES // 2 // dtype.itemsize
-
-
-def _correlate(tables, source, w, pitches, bias, h, result, groups, form, activation, slope):
-    """Fill ``result`` with sums over the images ``source``; w by its ``pitches`` of groups, rows and channels."""
-    N, dtype = len(source), source.dtype
-    if result.size == 0:
-        return
-    channels, height = source.shape[1] // groups, result.shape[1] // groups
-    units, results = len(tables.units) - len(tables.phases), math.prod(result.shape[2:])
-    pitch = round_up(channels * tables.channel, UNITS)
-    images = max(1, min(N, -(-_UNITS_OF_BLOCK // units), _cpu.L2_BYTES // 4 // (pitch * dtype.itemsize)))
-    in_place = tables.is_image and tables.is_whole
-    blocks, depth = -(-height // HEIGHTS[0]), len(tables.offsets)
-    packed = round_up(groups * blocks * HEIGHTS[0] * (depth + 1), UNITS)
-    grids = 0 if in_place else numba.config.NUMBA_NUM_THREADS * images * pitch
-    at = tables.addresses
-    values = (
-        *(address_of(source), address_of(result), _address(h), address_of(w), _address(bias)),
-        *(at[name] for name in ("copy", "phases", "taps", "offsets", "units", "pieces")),
-        *(len(tables.phases), depth, N, groups, channels, height),
-        *(math.prod(source.shape[2:]), results, tables.channel, tables.step, in_place, images, pitch),
-        *(*pitches, form, activation, slope),
-    )
-    # a unit may read as much beyond the last grid
-    needed = packed + grids + UNITS
-    work = result.size * channels * math.prod(w.shape[2:])
-    wide = _runtime.pays_threads(packed * 16), _runtime.pays_threads(work)
-    kept = [x for x in (source, result, h, w, bias) if x is not None]
-    submit(CORRELATION, dtype, values, (pack_rows, correlate), wide, (*kept, *tables.arrays()), needed)
+def _correlate(on, correlation):
+    """The sums by the faster algorithm."""
+    if correlation.result.size:
+        pays = pays_winograd(on, *correlation.sizes)
+        (correlate_tiles if pays else correlate_images)(on, correlation)
 
 
 def conv_activation_forward(
@@ -157,11 +115,7 @@ def conv_activation_forward(
     check_number(name, slope=slope)
     _check_outputs(name, {"x": x, "w": w, "b": b}, out=out)
     source, weight, bias, result = _in_order(x, w, b, out)
-    taps = math.prod(on.size)
-    channels, filters = x.shape[1] // groups, len(w) // groups
-    tables = forward_pass(on, channels, _half(x.dtype))
-    pitches = filters * channels * taps, channels * taps, taps
-    _correlate(tables, source, weight, pitches, bias, None, result, groups, ACTIVATE, activation, slope)
+    _correlate(on, Correlation(source, weight, bias, None, result, groups, False, ACTIVATE, activation, slope))
     unflat(result, out)
 
 
@@ -257,48 +211,17 @@ def conv_delta(
     check_number(name, slope=slope)
     _check_outputs(name, {"delta": delta, "w": w, "h": h}, dx=dx)
     source, weight, below, result = _in_order(delta, w, h, dx)
-    taps = math.prod(on.size)
-    channels, filters = dx.shape[1] // groups, len(w) // groups
-    tables = delta_pass(on, filters, _half(dx.dtype))
-    pitches = filters * channels * taps, taps, channels * taps
     is_sloped = h is not None and activation != IDENTITY
-    form = SLOPE if is_sloped and tables.step == 1 else ACTIVATE
+    form = SLOPE if is_sloped and on.stride[-1] == 1 else ACTIVATE
     of_tile = (activation, slope) if form == SLOPE else (IDENTITY, 0.0)
-    _correlate(tables, source, weight, pitches, None, below, result, groups, form, *of_tile)
+    _correlate(on, Correlation(source, weight, None, below, result, groups, True, form, *of_tile))
     if is_sloped and form != SLOPE:
         activation_backward(result, below, result, activation, slope)
     unflat(result, dx)
 
 
-def _sum_taps(on, groups, delta, x, w, dw, db, descends, factors, *, is_rate=False):
-    """Gradients by weight and bias on checked arrays, with the ``factors`` alpha, beta, gamma of `finish_taps`."""
-    N, dtype = len(x), x.dtype
-    d, source, weight, dw_rows, db_rows = _in_order(delta, x, w, dw, db)
-    channels, filters, taps = x.shape[1] // groups, len(w) // groups, math.prod(on.size)
-    depth, results = channels * taps, math.prod(on.output)
-    tables = forward_pass(on, channels, _half(dtype))
-    MR, NR, _ = tile_sizes(dtype.itemsize)
-    blocks, panels = -(-depth // MR), -(-filters // NR)
-    chunks = max(min(1, N), min(N, N * results // _RESULTS_OF_CHUNK, -(-_SHARES // groups)))
-    parts = min(blocks, -(-_SHARES // max(1, chunks * groups)))
-    pitch = 0 if tables.is_image else round_up(channels * tables.channel, UNITS)
-    partial = (blocks * MR + 1) * panels * NR
-    grids = numba.config.NUMBA_NUM_THREADS * (pitch + panels * NR * results)
-    at = tables.addresses
-    values = (
-        *(address_of(source), address_of(d), _address(weight), address_of(dw_rows), _address(db_rows)),
-        *(at["copy"], at["offsets"], at["lines"], len(tables.lines), tables.width),
-        *(N, groups, channels, filters, depth, math.prod(x.shape[2:]), results, tables.channel, tables.is_image),
-        *(chunks, parts, pitch, descends, *factors),
-    )
-    work = N * results * len(w) * depth
-    wide = _runtime.pays_threads(work), _runtime.pays_threads(chunks * groups * partial * 4)
-    kept = [a for a in (source, d, weight, dw_rows, db_rows) if a is not None]
-    needed = chunks * groups * partial + grids
-    record, _ = submit(TAP_SUMS, dtype, values, (sum_taps, finish_taps), wide, (*kept, *tables.arrays()), needed)
-    if recorder() and is_rate:
-        recorder().follows_rate(record)
-    for result, out in ((dw_rows, dw), (db_rows, db)):
+def _copy_back(results, outputs):
+    for result, out in zip(results, outputs, strict=True):
         if out is not None:
             unflat(result, out)
 
@@ -330,7 +253,9 @@ def conv_gradient(
     _check(name, on, x=x, w=w, delta=delta, dw=dw, db=db)
     check_number(name, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
-    _sum_taps(on, groups, delta, x, w, dw, db, False, (1.0, 2 * l2, 1.0 if accumulate else 0.0))
+    ordered = _in_order(delta, x, w, dw, db)
+    sum_taps_of(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0))
+    _copy_back(ordered[3:], (dw, db))
 
 
 def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation=1, groups=1):
@@ -343,4 +268,6 @@ def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation
     _check(name, on, x=x, w=w, delta=delta, b=b)
     check_number(name, lr=lr, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x}, w=w, b=b)
-    _sum_taps(on, groups, delta, x, w, w, b, True, (-lr, 2 * l2, 0.0), is_rate=True)
+    source, images, weight, bias = _in_order(delta, x, w, b)
+    sum_taps_of(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), descends=True)
+    _copy_back((weight, bias), (w, b))

@@ -10,8 +10,16 @@ Every sum is made in the order of k, whoever makes it.
     correlate   images, groups, blocks of rows
 """
 
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from fastbp.kernels import _cpu, _runtime
 from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import ACTIVATE, SIGMOID
 from fastbp.kernels.functions import sigmoid, tanh
@@ -31,13 +39,25 @@ from fastbp.kernels.grid import (
     TAPS,
     TARGET,
     UNITS,
+    delta_pass,
+    forward_pass,
 )
-from fastbp.kernels.grid_tile import HEIGHTS, finish_piece, grid_tile, grid_tile_buffer, tile_height, unit_lanes
+from fastbp.kernels.grid_tile import (
+    HEIGHTS,
+    finish_piece,
+    grid_tile,
+    grid_tile_buffer,
+    tile_height,
+    unit_lanes,
+    unit_of,
+)
 from fastbp.kernels.grid_tile import UNITS as TILE_UNITS
-from fastbp.kernels.packing import copy
+from fastbp.kernels.packing import copy, deinterleave
 from fastbp.kernels.partition import round_up, share
 
 _ROWS = HEIGHTS[0]
+# Units of results that a block of images has at least, so that few tiles are left partly empty.
+_UNITS_OF_BLOCK = 4 * TILE_UNITS
 
 # source (images, groups * channels, plane), result (images, groups * rows, plane), w by strides, bias or 0; the tables
 # of a `Pass`, by their addresses; and how the work is laid out: blocks of images, whose grids have `pitch` elements.
@@ -47,6 +67,44 @@ CORRELATION = Record(
     "w_group w_row w_channel form activation",
     "slope",
 )
+
+
+class Correlation(NamedTuple):
+    """What is to be summed: C-ordered arrays, checked."""
+
+    source: np.ndarray  # (N, channels, image), or for the gradient (N, filters, windows)
+    w: np.ndarray  # (filters, channels / groups, window)
+    bias: np.ndarray | None
+    h: np.ndarray | None  # as ``result``
+    result: np.ndarray
+    groups: int
+    is_gradient: bool
+    form: int
+    activation: int
+    slope: float
+
+    @property
+    def sizes(self):
+        """Channels of the source and of the result in a group."""
+        return self.source.shape[1] // self.groups, self.result.shape[1] // self.groups
+
+    @property
+    def pitches(self):
+        """Elements of w from one group, channel of the result and channel of the source to the next."""
+        window = math.prod(self.w.shape[2:])
+        in_filter = self.w.shape[1] * window
+        of_result, of_source = (window, in_filter) if self.is_gradient else (in_filter, window)
+        return len(self.w) // self.groups * in_filter, of_result, of_source
+
+    @property
+    def multiply_adds(self):
+        """Of the direct sums."""
+        return self.result.size * self.sizes[0] * math.prod(self.w.shape[2:])
+
+    @property
+    def arrays(self):
+        """All arrays that there are."""
+        return [x for x in (self.source, self.result, self.h, self.w, self.bias) if x is not None]
 
 
 @inner
@@ -112,25 +170,20 @@ def copy_to_grid(source, plane, channels, table, grid, channel):
                 part = (d_part * h_step + h_part) * w_step
                 row = shift(source, c * plane + (d * H + h) * W)
                 line = shift(grid, c * channel + part * part_size + (d_place * h_places + h_place) * w_places)
-                for w_part in range(w_step):
-                    first = (w_part - w_lead) % w_step
-                    place = (first + w_lead) // w_step
-                    count = min(w_places - place, (W - first + w_step - 1) // w_step)
-                    _copy_row(shift(row, first), w_step, count, shift(line, w_part * part_size + place))
-
-
-@inner
-def _copy_row(source, step, count, target):
-    """target[i] = source[i step]; LLVM makes vectors of the steps that it knows."""
-    if step == 1:
-        if count > 0:
-            copy(source, count, target)
-    elif step == 2:
-        for i in range(count):
-            store(target, i, load(source, 2 * i))
-    else:
-        for i in range(count):
-            store(target, i, load(source, i * step))
+                count = min(W, w_places * w_step - w_lead)  # elements that have a place
+                if w_step == 1:
+                    if count > 0:
+                        copy(row, count, shift(line, w_lead))
+                elif w_step == 2:
+                    even, odd = shift(line, w_lead // 2), shift(line, (w_lead + 1) // 2)
+                    if w_lead % 2 == 0:
+                        deinterleave(row, count, even, shift(odd, part_size))
+                    else:
+                        deinterleave(row, count, shift(even, part_size), odd)
+                else:
+                    for w in range(count):
+                        place = w + w_lead
+                        store(line, place % w_step * part_size + place // w_step, load(row, w))
 
 
 @task(CORRELATION)
@@ -208,7 +261,7 @@ def _store_unit(p, unit, j, height, tile, result, h):
                 p.activation, p.slope,
             )  # fmt: skip
             if p.form == ACTIVATE and p.activation >= SIGMOID:
-                _activate(shift(result, target), p.result_plane, height, count, p.activation)
+                activate_piece(shift(result, target), p.result_plane, height, count, p.activation)
         else:
             for i in range(height):
                 for n in range(count):
@@ -217,9 +270,34 @@ def _store_unit(p, unit, j, height, tile, result, h):
 
 
 @inner
-def _activate(u, row, rows, count, activation):
+def activate_piece(u, row, rows, count, activation):
     """f(u) for the activations with an exponential, while u is still in L1."""
     for i in range(rows):
         for j in range(count):
             value = load(u, i * row + j)
             store(u, i * row + j, sigmoid(value) if activation == SIGMOID else tanh(value))
+
+
+def correlate_images(on, c):
+    """Make the sums of the `Correlation` c, a convolution with `Windows` ``on`` or its gradient by the input."""
+    channels, height = c.sizes
+    dtype, unit = c.source.dtype, unit_of(c.source.dtype)
+    tables = (delta_pass if c.is_gradient else forward_pass)(on, channels, unit)
+    units = len(tables.units) - len(tables.phases)
+    pitch = round_up(channels * tables.channel, TILE_UNITS)
+    images = min(len(c.source), -(-_UNITS_OF_BLOCK // units), _cpu.L2_BYTES // 4 // (pitch * dtype.itemsize))
+    images, in_place = max(1, images), tables.is_image and tables.is_whole
+    blocks, depth = -(-height // _ROWS), len(tables.offsets)
+    packed = round_up(c.groups * blocks * _ROWS * (depth + 1), TILE_UNITS)
+    grids = 0 if in_place else numba.config.NUMBA_NUM_THREADS * images * pitch
+    values = (
+        *addresses_of(c.source, c.result, c.h, c.w, c.bias),
+        *(tables.addresses[name] for name in ("copy", "phases", "taps", "offsets", "units", "pieces")),
+        *(len(tables.phases), depth, len(c.source), c.groups, channels, height),
+        *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tables.channel, tables.step, in_place),
+        *(images, pitch, *c.pitches, c.form, c.activation, c.slope),
+    )
+    wide = _runtime.pays_threads(packed * 16), _runtime.pays_threads(c.multiply_adds)
+    kept = *c.arrays, *tables.arrays()
+    needed = packed + grids + unit  # a unit may be read beyond the last grid
+    submit(CORRELATION, dtype, values, (pack_rows, correlate), wide, kept, needed)

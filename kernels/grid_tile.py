@@ -30,6 +30,11 @@ def unit_lanes(pointer):
     return _cpu.VECTOR_BYTES // 2 // itemsize(pointer)
 
 
+def unit_of(dtype):
+    """`unit_lanes` of arrays of a dtype."""
+    return _cpu.VECTOR_BYTES // 2 // dtype.itemsize
+
+
 @inner
 def tile_height(rows):
     """Rows of the lowest tile that has at least ``rows``, or of the highest."""

@@ -5,6 +5,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastbp.kernels import _cpu
 from fastbp.kernels._jit import inner
 from fastbp.kernels._pointers import load, shift, store
 from fastbp.kernels._vector import INDEX, Vectors
@@ -77,6 +78,37 @@ def copy(typing_context, source, count, target):
         return context.get_dummy_value()
 
     return types.void(source, types.int64, target), generate
+
+
+@intrinsic
+def deinterleave(typing_context, source, count, even, odd):
+    """even[i] = source[2 i] and odd[i] = source[2 i + 1], for as many as ``count`` elements are."""
+    real, index = source.dtype, types.int64
+    lanes = _cpu.blocks(real.bitwidth // 8).lanes
+
+    def generate(context, builder, signature, arguments):
+        source, count, even, odd = arguments
+        v = Vectors(builder, real, lanes)
+
+        def pair(i, left):
+            masks = [None] * 4
+            if left is not None:
+                ends = left, left, builder.ashr(builder.add(left, INDEX(1)), INDEX(1)), builder.ashr(left, INDEX(1))
+                masks = [v.lanes_below(end, first) for end, first in zip(ends, (0, lanes, 0, 0), strict=True)]
+            x, y = (v.load(v.offset(source, builder.add(i, INDEX(j * lanes))), masks[j]) for j in range(2))
+            half = builder.ashr(i, INDEX(1))
+            for first, target, mask in ((0, even, masks[2]), (1, odd, masks[3])):
+                v.store(v.pick(x, y, range(first, 2 * lanes, 2)), v.offset(target, half), mask)
+
+        whole = builder.and_(count, INDEX(-2 * lanes))
+        with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(2 * lanes)) as (i, _):
+            pair(i, None)
+        left = builder.sub(count, whole)
+        with builder.if_then(builder.icmp_signed(">", left, INDEX(0))):
+            pair(whole, left)
+        return context.get_dummy_value()
+
+    return types.void(source, index, even, odd), generate
 
 
 @intrinsic

@@ -10,12 +10,19 @@ leave one partial result for each chunk; these are added in their order, so that
     finish_taps    their sum, and what becomes of it: the gradient, or the step down along it
 """
 
+import math
+
+import numba
 from numba import carray
 
+from fastbp.kernels import _runtime
 from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._program import addresses_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.correlate import copy_to_grid
+from fastbp.kernels.grid import forward_pass
+from fastbp.kernels.grid_tile import unit_of
 from fastbp.kernels.packing import pack_panel
 from fastbp.kernels.partition import round_up, share, tile_sizes
 from fastbp.kernels.reductions import total
@@ -23,6 +30,9 @@ from fastbp.kernels.tap_tile import TAP_DOTS, tap_dots, tap_tile
 
 # Filters of a group below which vectors run along the rows of results.
 FEW_FILTERS = 8
+# Results that a chunk of images has at least, as the partial gradient that it leaves costs as much as 30 of them; and
+# the number of shares of the work on it, as many as processors may have cores for.
+_RESULTS_OF_CHUNK, _SHARES = 512, 16
 
 # x (images, groups * channels, x_plane), delta (images, groups * filters, delta_plane), dw and w (groups * filters,
 # depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid.
@@ -172,3 +182,32 @@ def _finished(p, value, w, target, beta):
     if p.gamma != 0:
         value += p.gamma * load(target, 0)
     return value
+
+
+def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
+    """Gradients by the weight and bias of C-ordered, checked arrays, with alpha, beta, gamma of `finish_taps`.
+
+    ``descends``: dw and db are the parameters, alpha the negative learning rate.
+    """
+    N, dtype = len(x), x.dtype
+    channels, filters, window = x.shape[1] // groups, len(dw) // groups, math.prod(on.size)
+    depth, results = channels * window, math.prod(on.output)
+    tables = forward_pass(on, channels, unit_of(dtype))
+    MR, NR, _ = tile_sizes(dtype.itemsize)
+    blocks, panels = -(-depth // MR), -(-filters // NR)
+    chunks = max(min(1, N), min(N, N * results // _RESULTS_OF_CHUNK, -(-_SHARES // groups)))
+    parts = min(blocks, -(-_SHARES // max(1, chunks * groups)))
+    pitch = 0 if tables.is_image else round_up(channels * tables.channel, NR)
+    partial = (blocks * MR + 1) * panels * NR
+    values = (
+        *addresses_of(x, delta, w, dw, db),
+        *(tables.addresses[name] for name in ("copy", "offsets", "lines")),
+        *(len(tables.lines), tables.width, N, groups, channels, filters, depth, math.prod(on.image), results),
+        *(tables.channel, tables.is_image, chunks, parts, pitch, descends, *factors),
+    )
+    wide = _runtime.pays_threads(delta.size * depth), _runtime.pays_threads(chunks * groups * partial * 4)
+    kept = [a for a in (x, delta, w, dw, db, *tables.arrays()) if a is not None]
+    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + panels * NR * results)
+    record, _ = submit(TAP_SUMS, dtype, values, (sum_taps, finish_taps), wide, kept, needed)
+    if recorder() and descends:
+        recorder().follows_rate(record)

@@ -145,6 +145,9 @@ for case in range(cases):
         size, stride, padding = [1] * axes, [1] * axes, [[0, 0]] * axes
     groups = int(rng.integers(1, 4))
     N, C, F = int(rng.integers(0, 4)), groups * int(rng.integers(1, 4)), groups * int(rng.choice([1, 3, 8, 17, 33]))
+    if case % 5 == 1:  # by Winograd's algorithm
+        image, size, stride, dilation = image[:1] * 2, [3, 3], [1, 1], [1, 1]
+        padding, C, F = rng.integers(0, 3, (2, 2)).tolist(), C * 12, groups * int(rng.integers(12, 20))
     numbers = {"stride": stride, "dilation": dilation, "padding": padding}
     try:
         on = windows("fuzz", tuple(image), size, **numbers)

@@ -1,0 +1,296 @@
+"""Convolution with windows of 3 x 3 that move by one: Winograd's algorithm, in place of the direct sums.
+
+    Y = A' [sum_c (G g_c G') * (B' d_c B)] A        d: a tile of 4 x 4 inputs, g: a window, Y: 2 x 2 results
+
+16 products of numbers for four results, in place of 36. For each of the 16 points of the transformed tiles it is a
+matrix product, filters by channels times channels by tiles, on the register tile of ``grid_tile.py``. (Lavin and Gray,
+Fast algorithms for convolutional neural networks, arXiv 1509.09308.)
+
+The sums are others than the direct ones, and rounded like them: a result is off by a few units in the last place of the
+largest product. A number that is not finite reaches all results of the tiles that it is in, one row or column more than
+its windows.
+
+    pack_transformed        G g G', block of rows after block, point after point, channel after channel
+    correlate_transformed   images, groups, chunks of tiles; for these all points, and blocks of rows
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from fastbp.kernels import _runtime
+from fastbp.kernels._jit import inner, task
+from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._program import addresses_of, submit
+from fastbp.kernels._record import Record
+from fastbp.kernels.correlate import activate_piece, copy_to_grid, integer
+from fastbp.kernels.epilogue import ACTIVATE, SIGMOID
+from fastbp.kernels.grid_tile import (
+    HEIGHTS,
+    UNITS,
+    finish_piece,
+    grid_tile,
+    grid_tile_buffer,
+    tile_height,
+    unit_lanes,
+    unit_of,
+)
+from fastbp.kernels.partition import round_up, share
+from fastbp.kernels.winograd_tile import POINTS, transform_inputs, transform_results, transform_weight
+
+_ROWS = HEIGHTS[0]
+
+# Channels and filters from which the transforms cost less than they save. Measured on 16 x 16 images
+MIN_CHANNELS = 12
+
+# Columns of the tables.
+FIRST_RUN, FIRST_PIECE = range(2)  # of `Tiles.units`
+LANE, PLACE, IMAGE = range(3)  # of `Tiles.runs`
+TARGET, COUNT = 1, 3  # of `Tiles.pieces`, beside LANE and IMAGE
+
+
+class Tiles(NamedTuple):
+    """Tables of 64-bit integers that describe the tiles of a block of images.
+
+    Tiles are counted through the images of a block, row after row, and cut into units. A unit consists of runs that lie
+    side by side on the grid, and its results of pieces that are stored together.
+    """
+
+    copy: np.ndarray  # as in `grid.Pass`
+    units: np.ndarray  # rows (first run, first piece), and one row behind them
+    runs: np.ndarray  # rows (first lane, place on the grid of a channel, image)
+    pieces: (
+        np.ndarray
+    )  # rows (place in the results of the unit, place in those of a channel, image, number of elements)
+    offsets: np.ndarray  # of each channel of a chunk of transformed tiles
+    images: int
+    row: int  # elements of a row of the grid
+    channel: int  # elements of the grid of one channel
+    addresses: dict[str, int]
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The tables."""
+        return self[:5]
+
+
+@lru_cache(maxsize=256)
+def tiles_of(image: tuple[int, int], lead: tuple[int, int], output: tuple[int, int], channels: int, half: int) -> Tiles:
+    """Tiles of ``output`` results of windows on an ``image``, the first ``lead`` before it, in units of ``half``."""
+    rows, columns = (-(-n // 2) for n in output)
+    images = _images_of_block(rows * columns, half)
+    copy = np.array([[1, 0, 1, 1], [image[0], lead[0], 2, rows + 1], [image[1], lead[1], 2, columns + 1]])
+    count = -(-images * rows * columns // half)
+    units: list[tuple[int, ...]] = []
+    runs: list[tuple[int, ...]] = []
+    pieces: list[tuple[int, ...]] = []
+    for unit in range(count):
+        units.append((len(runs), len(pieces)))
+        lane = 0
+        while lane < half and unit * half + lane < images * rows * columns:
+            n, tile = divmod(unit * half + lane, rows * columns)
+            i, j = divmod(tile, columns)
+            width = min(half - lane, columns - j)
+            runs.append((lane, i * (columns + 1) + j, n))
+            for row in range(2 * i, min(2 * i + 2, output[0])):
+                elements = min(2 * width, output[1] - 2 * j)
+                for first in range(0, elements, half):
+                    place = row % 2 * 2 * half + 2 * lane + first
+                    target = row * output[1] + 2 * j + first
+                    pieces.append((place, target, n, min(half, elements - first)))
+            lane += width
+    units.append((len(runs), len(pieces)))
+    tables = {"copy": copy, "units": np.array(units), "runs": np.array(runs), "pieces": np.array(pieces)}
+    tables["offsets"] = np.arange(channels) * chunk_lanes(half)
+    addresses = {name: table.ctypes.data for name, table in tables.items()}
+    return Tiles(**tables, images=images, row=columns + 1, channel=4 * (rows + 1) * (columns + 1), addresses=addresses)
+
+
+@inner
+def chunk_lanes(half):
+    """Elements of a chunk of tiles of one channel: its units, and one that the last run may write behind them."""
+    return (UNITS + 1) * half
+
+
+@inner
+def point_size(channels, half):
+    """Elements of a chunk of tiles at one point; a line more, so that points do not fall into one set of the cache."""
+    return channels * chunk_lanes(half) + 2 * half
+
+
+def _images_of_block(tiles: int, half: int) -> int:
+    """Images that leave few units empty where tiles are summed in chunks of `UNITS` of them."""
+    chunk = UNITS * half
+    most = max(1, 2 * chunk // tiles)
+    waste = [-(-n * tiles // chunk) * chunk / (n * tiles) for n in range(1, most + 1)]
+    return 1 + int(np.argmin(np.round(waste, 2)))
+
+
+# source (images, groups * channels, source_plane), result (images, groups * rows, result_plane), w by strides; the
+# tables of `Tiles`; `pitch`: elements of the grid of an image.
+TRANSFORMED = Record(
+    "work work_size needed source result h w bias copy units runs pieces offsets unit_count "
+    "images groups channels rows source_plane result_plane channel grid_row block pitch "
+    "w_group w_row w_channel is_turned form activation",
+    "slope",
+)
+
+
+@inner
+def _sizes(p):
+    """Blocks of rows of a group, the elements of its packed weights and bias, and those of a chunk and its grid."""
+    blocks = (p.rows + _ROWS - 1) // _ROWS
+    chunk = chunk_lanes(unit_lanes(pointer_at(p.work, p.slope)))
+    return blocks, blocks * _ROWS * p.channels * POINTS, blocks * _ROWS, chunk
+
+
+@task(TRANSFORMED)
+def pack_transformed(p, t, threads):
+    """Transform and pack share ``t`` of the weights, with 0 for rows that are not there."""
+    w, bias, work = pointer_at(p.w, p.slope), pointer_at(p.bias, p.slope), pointer_at(p.work, p.slope)
+    zero = constant(work, 0)
+    blocks, size, bias_size, _ = _sizes(p)
+    start, stop = share(p.groups * blocks, 1, t, threads)
+    for n in range(start, stop):
+        group, first = n // blocks, n % blocks * _ROWS
+        count = min(_ROWS, p.rows - first)
+        height = tile_height(count)
+        biases = shift(work, p.groups * size + group * bias_size + first)
+        for i in range(_ROWS):
+            store(biases, i, load(bias, group * p.rows + first + i) if p.bias != 0 and i < count else zero)
+        target = shift(work, group * size + first * p.channels * POINTS)
+        point = p.channels * height
+        for c in range(p.channels):
+            for i in range(height):
+                place = shift(target, c * height + i)
+                if i < count:
+                    source = shift(w, group * p.w_group + (first + i) * p.w_row + c * p.w_channel)
+                    transform_weight(source, p.is_turned != 0, place, point)
+                else:
+                    for k in range(POINTS):
+                        store(place, k * point, zero)
+    return 0
+
+
+@task(TRANSFORMED)
+def correlate_transformed(p, t, threads):
+    """Compute share ``t`` of the results."""
+    source, result, h = pointer_at(p.source, p.slope), pointer_at(p.result, p.slope), pointer_at(p.h, p.slope)
+    work = pointer_at(p.work, p.slope)
+    blocks, size, bias_size, chunk = _sizes(p)
+    tiles_size = POINTS * point_size(p.channels, unit_lanes(work))
+    grid = shift(work, round_up(p.groups * (size + bias_size), UNITS) + t * (p.block * p.pitch + tiles_size))
+    tiles = shift(grid, p.block * p.pitch)
+    start, stop = share((p.images + p.block - 1) // p.block * p.groups * blocks, 1, t, threads)
+    if start < stop:
+        for i in range(p.block * p.pitch):
+            store(grid, i, constant(grid, 0))
+    while start < stop:
+        group, image = start // blocks % p.groups, start // blocks // p.groups * p.block
+        row_start = start % blocks
+        row_stop = min(blocks, row_start + stop - start)
+        start += row_stop - row_start
+        images = min(p.block, p.images - image)
+        for n in range(images):
+            place = ((image + n) * p.groups + group) * p.channels * p.source_plane
+            copy_to_grid(shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel)
+        target = (image * p.groups + group) * p.rows * p.result_plane
+        for unit in range(0, p.unit_count, UNITS):
+            _transform_chunk(p, unit, images, grid, tiles, chunk)
+            _sum_chunk(
+                p, unit, images, row_start, row_stop, tiles, shift(work, group * size),
+                shift(work, p.groups * size + group * bias_size), shift(result, target), shift(h, target),
+            )  # fmt: skip
+    return 0
+
+
+@inner
+def _transform_chunk(p, first, images, grid, tiles, chunk):
+    """The transformed tiles of `UNITS` units on every channel, as [point, channel, tile]."""
+    lanes, part = unit_lanes(grid), p.channel // 4
+    point = point_size(p.channels, lanes)
+    for unit in range(first, min(first + UNITS, p.unit_count)):
+        for run in range(integer(p.units, unit, 2, FIRST_RUN), integer(p.units, unit + 1, 2, FIRST_RUN)):
+            image = integer(p.runs, run, 3, IMAGE)
+            if image < images:
+                source = shift(grid, image * p.pitch + integer(p.runs, run, 3, PLACE))
+                target = shift(tiles, (unit - first) * lanes + integer(p.runs, run, 3, LANE))
+                for c in range(p.channels):
+                    transform_inputs(shift(source, c * p.channel), p.grid_row, part, shift(target, c * chunk), point)
+
+
+@inner
+def _sum_chunk(p, first, images, row_start, row_stop, tiles, weights, bias, result, h):
+    """The results of a chunk of tiles, for blocks of rows from ``row_start`` to ``row_stop`` - 1."""
+    lanes = unit_lanes(tiles)
+    row, size = UNITS * lanes, point_size(p.channels, lanes)
+    offsets = pointer_at(p.offsets, 0)
+    places, nothing, m = stack_buffer(offsets, 8), stack_buffer(tiles, 8), stack_buffer(tiles, 6144)
+    y = grid_tile_buffer(tiles)
+    for j in range(UNITS):
+        store(places, j, j * lanes)
+    for i in range(_ROWS):
+        store(nothing, i, constant(nothing, 0))
+    for block in range(row_start, row_stop):
+        start = block * _ROWS
+        height = min(_ROWS, p.rows - start)
+        whole = tile_height(height)
+        a = shift(weights, start * p.channels * POINTS)
+        for point in range(POINTS):
+            grid_tile(
+                shift(a, point * p.channels * whole), shift(tiles, point * size), places, offsets,
+                p.channels, nothing, whole, shift(m, point * _ROWS * row),
+            )  # fmt: skip
+        for unit in range(first, min(first + UNITS, p.unit_count)):
+            for i in range(height):
+                place = i * row + (unit - first) * lanes
+                transform_results(shift(m, place), _ROWS * row, shift(bias, start + i), shift(y, i * row))
+            for piece in range(integer(p.units, unit, 2, FIRST_PIECE), integer(p.units, unit + 1, 2, FIRST_PIECE)):
+                image = integer(p.pieces, piece, 4, IMAGE)
+                if image < images:
+                    target = (image * p.groups * p.rows + start) * p.result_plane + integer(p.pieces, piece, 4, TARGET)
+                    _store_piece(p, piece, height, y, shift(result, target), shift(h, target))
+
+
+@inner
+def _store_piece(p, piece, height, y, result, h):
+    count = integer(p.pieces, piece, 4, COUNT)
+    y = shift(y, integer(p.pieces, piece, 4, LANE))
+    finish_piece(y, result, p.result_plane, h, height, count, p.form, p.activation, p.slope)
+    if p.form == ACTIVATE and p.activation >= SIGMOID:
+        activate_piece(result, p.result_plane, height, count, p.activation)
+
+
+def pays_winograd(on, channels, filters):
+    """Whether the algorithm does `Windows` ``on`` for so many channels and filters of a group, and faster."""
+    return (
+        len(on.image) == 2
+        and on.size == (3, 3)
+        and on.stride == on.dilation == (1, 1)
+        and max(on.before) <= 2
+        and min(channels, filters) >= MIN_CHANNELS
+    )
+
+
+def correlate_tiles(on, c):
+    """Make the sums of the `Correlation` c, as `correlate_images` does."""
+    channels, height = c.sizes
+    dtype, unit = c.source.dtype, unit_of(c.source.dtype)
+    lead = (2 - on.before[0], 2 - on.before[1]) if c.is_gradient else on.before
+    tiles = tiles_of(c.source.shape[2:], lead, c.result.shape[2:], channels, unit)
+    pitch = round_up(channels * tiles.channel, UNITS)
+    blocks, images = -(-height // _ROWS), min(len(c.source), tiles.images)
+    packed = round_up(c.groups * blocks * _ROWS * (channels * POINTS + 1), UNITS)
+    values = (
+        *addresses_of(c.source, c.result, c.h, c.w, c.bias),
+        *(tiles.addresses[name] for name in ("copy", "units", "runs", "pieces", "offsets")),
+        *(len(tiles.units) - 1, len(c.source), c.groups, channels, height),
+        *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tiles.channel, tiles.row, images, pitch),
+        *(*c.pitches, c.is_gradient, c.form, c.activation, c.slope),
+    )
+    wide = _runtime.pays_threads(packed * 4), _runtime.pays_threads(c.multiply_adds / 2)
+    kept = *c.arrays, *tiles.arrays()
+    needed = packed + numba.config.NUMBA_NUM_THREADS * (images * pitch + POINTS * point_size(channels, unit))
+    submit(TRANSFORMED, dtype, values, (pack_transformed, correlate_transformed), wide, kept, needed)

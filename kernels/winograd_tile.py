@@ -1,0 +1,111 @@
+"""The transforms of Winograd's convolution, on vectors of tiles that lie beside each other.
+
+    V = B' d B      d: 4 x 4 inputs of a tile        B' = [1  0 -1  0]     U = G g G'     G = [ 1    0    0 ]
+    Y = A' M A      Y: its 2 x 2 results                  [0  1  1  0]                        [1/2  1/2  1/2]
+                                                          [0 -1  1  0]     A' = [1 1  1  0]   [1/2 -1/2  1/2]
+                                                          [0  1  0 -1]          [0 1 -1 -1]   [ 0    0    1 ]
+
+All of them are a few additions of rows, and then of columns.
+"""
+
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp.kernels import _cpu
+from fastbp.kernels._jit import inner
+from fastbp.kernels._pointers import load, store
+from fastbp.kernels._vector import INDEX, Vectors
+
+POINTS = 16  # elements of a transformed tile
+
+
+def _columns(x):
+    """The columns of a matrix given as a list of rows, as rows."""
+    return [list(column) for column in zip(*x, strict=True)]
+
+
+@intrinsic
+def transform_inputs(typing_context, grid, row, part, result, point):
+    """result[t point + l] = V[t] of the tile whose first input lies at grid + l, for each lane l of a unit.
+
+    ``grid`` has four parts, as tiles lie 2 apart: elements of even and odd rows, and of even and odd columns; ``row``,
+    ``part``: elements from one row, and one part, to the next.
+    """
+    real, index = grid.dtype, types.int64
+    lanes = _cpu.blocks(real.bitwidth // 8).lanes // 2
+
+    def generate(context, builder, signature, arguments):
+        grid, row, part, result, point = arguments
+        v = Vectors(builder, real, lanes)
+        parts = [v.offset(grid, builder.mul(INDEX(n), part)) for n in range(4)]
+
+        def element(i, j):
+            below = v.offset(parts[i % 2 * 2 + j % 2], row) if i >= 2 else parts[i % 2 * 2 + j % 2]
+            return v.load(v.offset(below, j // 2))
+
+        def along(d):
+            return [v.subtract(d[0], d[2]), v.add(d[1], d[2]), v.subtract(d[2], d[1]), v.subtract(d[1], d[3])]
+
+        d = [[element(i, j) for j in range(4)] for i in range(4)]
+        by_rows = _columns([along(column) for column in _columns(d)])
+        for i, line in enumerate(by_rows):
+            for j, x in enumerate(along(line)):
+                v.store(x, v.offset(result, builder.mul(INDEX(4 * i + j), point)))
+        return context.get_dummy_value()
+
+    p = types.CPointer(real)
+    return types.void(p, index, index, p, index), generate
+
+
+@intrinsic
+def transform_results(typing_context, m, point, bias, result):
+    """Y + bias of a unit of tiles from M[t] at m + t point: first rows of all tiles, behind them second rows."""
+    real, index = m.dtype, types.int64
+    lanes = _cpu.blocks(real.bitwidth // 8).lanes // 2
+
+    def generate(context, builder, signature, arguments):
+        m, point, bias, result = arguments
+        v = Vectors(builder, real, lanes)
+        bias = v.splat(v.load_scalar(bias))
+
+        def along(x):
+            return [v.add(v.add(x[0], x[1]), x[2]), v.subtract(v.subtract(x[1], x[2]), x[3])]
+
+        m = [[v.load(v.offset(m, builder.mul(INDEX(4 * i + j), point))) for j in range(4)] for i in range(4)]
+        by_rows = _columns([along(column) for column in _columns(m)])
+        for i, line in enumerate(by_rows):
+            even, odd = (v.add(x, bias) for x in along(line))
+            mixed = [n for lane in range(lanes) for n in (lane, lanes + lane)]
+            for j, half in enumerate((mixed[:lanes], mixed[lanes:])):
+                v.store(v.pick(even, odd, half), v.offset(result, (2 * i + j) * lanes))
+        return context.get_dummy_value()
+
+    p = types.CPointer(real)
+    return types.void(p, index, p, p), generate
+
+
+@inner
+def transform_weight(w, is_turned, result, point):
+    """result[t point] = U[t] of the 3 x 3 window at w; is_turned: of the window turned round."""
+    half = (load(w, 0) - load(w, 0) + 1) / 2
+    for i in range(4):
+        # row i of G g
+        x = _row_of_weight(w, i, 0, is_turned, half)
+        y = _row_of_weight(w, i, 1, is_turned, half)
+        z = _row_of_weight(w, i, 2, is_turned, half)
+        store(result, 4 * i * point, x)
+        store(result, (4 * i + 1) * point, half * (x + z) + half * y)
+        store(result, (4 * i + 2) * point, half * (x + z) - half * y)
+        store(result, (4 * i + 3) * point, z)
+
+
+@inner
+def _row_of_weight(w, i, j, is_turned, half):
+    """Element j of row i of G g."""
+    first, step = (8 - j, -3) if is_turned else (j, 3)
+    if i == 0:
+        return load(w, first)
+    if i == 3:
+        return load(w, first + 2 * step)
+    outer, middle = half * (load(w, first) + load(w, first + 2 * step)), half * load(w, first + step)
+    return outer + middle if i == 1 else outer - middle
