@@ -24,6 +24,7 @@ from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, SLOPE, check_activation
 from fastbp.kernels.tap_sums import sum_taps_of
 from fastbp.kernels.windows import check_images, windows
 from fastbp.kernels.winograd import correlate_tiles, pays_winograd
+from fastbp.kernels.winograd_taps import sum_tiles_of
 
 
 def conv_windows(name, x, w, stride, padding, dilation, groups):
@@ -220,6 +221,12 @@ def conv_delta(
     unflat(result, dx)
 
 
+def _add_taps(on, groups, delta, x, w, dw, *rest, **options):
+    """The gradients by the faster algorithm."""
+    pays = pays_winograd(on, x.shape[1] // groups, len(dw) // groups)
+    (sum_tiles_of if pays else sum_taps_of)(on, groups, delta, x, w, dw, *rest, **options)
+
+
 def _copy_back(results, outputs):
     for result, out in zip(results, outputs, strict=True):
         if out is not None:
@@ -254,7 +261,7 @@ def conv_gradient(
     check_number(name, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
     ordered = _in_order(delta, x, w, dw, db)
-    sum_taps_of(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0))
+    _add_taps(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0))
     _copy_back(ordered[3:], (dw, db))
 
 
@@ -269,5 +276,5 @@ def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation
     check_number(name, lr=lr, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x}, w=w, b=b)
     source, images, weight, bias = _in_order(delta, x, w, b)
-    sum_taps_of(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), descends=True)
+    _add_taps(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), descends=True)
     _copy_back((weight, bias), (w, b))

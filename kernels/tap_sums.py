@@ -98,7 +98,7 @@ def sum_taps(p, t, threads):
                             shift(result, (f * blocks + b * NR) * MR),
                         )  # fmt: skip
             if block == 0:
-                _add_bias(d, p.filters, p.delta_plane, is_first, shift(result, blocks * MR * panels * NR))
+                add_bias(d, p.filters, p.delta_plane, is_first, shift(result, blocks * MR * panels * NR))
             is_first = False
             image += 1
     return 0
@@ -122,7 +122,7 @@ def _add_dots(p, grid, delta, start, stop, is_first, result):
 
 
 @inner
-def _add_bias(delta, filters, plane, is_first, sums):
+def add_bias(delta, filters, plane, is_first, sums):
     for f in range(filters):
         value = total(carray(shift(delta, f * plane), (plane,)))
         store(sums, f, value if is_first else load(sums, f) + value)
@@ -143,25 +143,33 @@ def finish_taps(p, t, threads):
     for n in range(start, stop):
         group, panel, block = n // blocks // panels, n // blocks % panels, n % blocks
         place = group * partial + (panel * blocks + block) * MR * NR
-        _add_chunks(p, place, MR * NR, partial, tile)
+        add_chunks(p, place, MR * NR, partial, tile)
         k = block * MR
         for j in range(min(NR, p.filters - panel * NR)):
             row = (group * p.filters + panel * NR + j) * p.depth + k
             for i in range(min(MR, p.depth - k)):
-                store(dw, row + i, _finished(p, load(tile, i * NR + j), shift(w, row + i), shift(dw, row + i), p.beta))
+                store(dw, row + i, finished(p, load(tile, i * NR + j), shift(w, row + i), shift(dw, row + i), p.beta))
     if t == 0 and p.db != 0:
-        db = pointer_at(p.db, p.alpha)
-        for group in range(p.groups):
-            for f in range(0, p.filters, NR):
-                _add_chunks(p, group * partial + blocks * MR * panels * NR + f, NR, partial, tile)
-                for j in range(min(NR, p.filters - f)):
-                    b = shift(db, group * p.filters + f + j)
-                    store(b, 0, _finished(p, load(tile, j), b, b, constant(b, 0)))
+        finish_bias(p, blocks * MR * panels * NR, partial)
     return 0
 
 
 @inner
-def _add_chunks(p, place, count, partial, tile):
+def finish_bias(p, place, partial):
+    """db, or the bias, from the sums that every partial result has at ``place``."""
+    db = pointer_at(p.db, p.alpha)
+    sums = stack_buffer(db, 16)
+    for group in range(p.groups):
+        for f in range(0, p.filters, 16):
+            count = min(16, p.filters - f)
+            add_chunks(p, group * partial + place + f, count, partial, sums)
+            for j in range(count):
+                b = shift(db, group * p.filters + f + j)
+                store(b, 0, finished(p, load(sums, j), b, b, constant(b, 0)))
+
+
+@inner
+def add_chunks(p, place, count, partial, tile):
     """tile[i] = the sum over the chunks of their partial results [place + i], for i < count."""
     work = pointer_at(p.work, p.alpha)
     for i in range(count):
@@ -173,7 +181,7 @@ def _add_chunks(p, place, count, partial, tile):
 
 
 @inner
-def _finished(p, value, w, target, beta):
+def finished(p, value, w, target, beta):
     if p.descends:
         old = load(target, 0)
         return old + p.alpha * (value + beta * old)
@@ -182,6 +190,12 @@ def _finished(p, value, w, target, beta):
     if p.gamma != 0:
         value += p.gamma * load(target, 0)
     return value
+
+
+def shares_of(images, results, groups, blocks):
+    """Chunks of images, and parts of the ``blocks`` of rows."""
+    chunks = max(min(1, images), min(images, images * results // _RESULTS_OF_CHUNK, -(-_SHARES // groups)))
+    return chunks, min(blocks, -(-_SHARES // max(1, chunks * groups)))
 
 
 def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
@@ -195,8 +209,7 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
     tables = forward_pass(on, channels, unit_of(dtype))
     MR, NR, _ = tile_sizes(dtype.itemsize)
     blocks, panels = -(-depth // MR), -(-filters // NR)
-    chunks = max(min(1, N), min(N, N * results // _RESULTS_OF_CHUNK, -(-_SHARES // groups)))
-    parts = min(blocks, -(-_SHARES // max(1, chunks * groups)))
+    chunks, parts = shares_of(N, results, groups, blocks)
     pitch = 0 if tables.is_image else round_up(channels * tables.channel, NR)
     partial = (blocks * MR + 1) * panels * NR
     values = (

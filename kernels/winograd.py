@@ -140,10 +140,9 @@ TRANSFORMED = Record(
 
 @inner
 def _sizes(p):
-    """Blocks of rows of a group, the elements of its packed weights and bias, and those of a chunk and its grid."""
+    """Blocks of rows of a group, and the elements of its packed weights and bias."""
     blocks = (p.rows + _ROWS - 1) // _ROWS
-    chunk = chunk_lanes(unit_lanes(pointer_at(p.work, p.slope)))
-    return blocks, blocks * _ROWS * p.channels * POINTS, blocks * _ROWS, chunk
+    return blocks, blocks * _ROWS * p.channels * POINTS, blocks * _ROWS
 
 
 @task(TRANSFORMED)
@@ -151,7 +150,7 @@ def pack_transformed(p, t, threads):
     """Transform and pack share ``t`` of the weights, with 0 for rows that are not there."""
     w, bias, work = pointer_at(p.w, p.slope), pointer_at(p.bias, p.slope), pointer_at(p.work, p.slope)
     zero = constant(work, 0)
-    blocks, size, bias_size, _ = _sizes(p)
+    blocks, size, bias_size = _sizes(p)
     start, stop = share(p.groups * blocks, 1, t, threads)
     for n in range(start, stop):
         group, first = n // blocks, n % blocks * _ROWS
@@ -179,7 +178,7 @@ def correlate_transformed(p, t, threads):
     """Compute share ``t`` of the results."""
     source, result, h = pointer_at(p.source, p.slope), pointer_at(p.result, p.slope), pointer_at(p.h, p.slope)
     work = pointer_at(p.work, p.slope)
-    blocks, size, bias_size, chunk = _sizes(p)
+    blocks, size, bias_size = _sizes(p)
     tiles_size = POINTS * point_size(p.channels, unit_lanes(work))
     grid = shift(work, round_up(p.groups * (size + bias_size), UNITS) + t * (p.block * p.pitch + tiles_size))
     tiles = shift(grid, p.block * p.pitch)
@@ -198,7 +197,7 @@ def correlate_transformed(p, t, threads):
             copy_to_grid(shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel)
         target = (image * p.groups + group) * p.rows * p.result_plane
         for unit in range(0, p.unit_count, UNITS):
-            _transform_chunk(p, unit, images, grid, tiles, chunk)
+            transform_chunk(p, unit, images, 0, p.channels, grid, tiles)
             _sum_chunk(
                 p, unit, images, row_start, row_stop, tiles, shift(work, group * size),
                 shift(work, p.groups * size + group * bias_size), shift(result, target), shift(h, target),
@@ -207,17 +206,17 @@ def correlate_transformed(p, t, threads):
 
 
 @inner
-def _transform_chunk(p, first, images, grid, tiles, chunk):
-    """The transformed tiles of `UNITS` units on every channel, as [point, channel, tile]."""
+def transform_chunk(p, first, images, channel, channel_stop, grid, tiles):
+    """The transformed tiles of `UNITS` units, on channels up to ``channel_stop`` - 1, as [point, channel, tile]."""
     lanes, part = unit_lanes(grid), p.channel // 4
-    point = point_size(p.channels, lanes)
+    chunk, point = chunk_lanes(lanes), point_size(p.channels, lanes)
     for unit in range(first, min(first + UNITS, p.unit_count)):
         for run in range(integer(p.units, unit, 2, FIRST_RUN), integer(p.units, unit + 1, 2, FIRST_RUN)):
             image = integer(p.runs, run, 3, IMAGE)
             if image < images:
                 source = shift(grid, image * p.pitch + integer(p.runs, run, 3, PLACE))
                 target = shift(tiles, (unit - first) * lanes + integer(p.runs, run, 3, LANE))
-                for c in range(p.channels):
+                for c in range(channel, channel_stop):
                     transform_inputs(shift(source, c * p.channel), p.grid_row, part, shift(target, c * chunk), point)
 
 

@@ -109,3 +109,63 @@ def _row_of_weight(w, i, j, is_turned, half):
         return load(w, first + 2 * step)
     outer, middle = half * (load(w, first) + load(w, first + 2 * step)), half * load(w, first + step)
     return outer + middle if i == 1 else outer - middle
+
+
+@intrinsic
+def transform_delta(typing_context, delta, row, result, point):
+    """result[t point + j] = (A Y A')[t] of the 2 x 2 deltas Y[:, :, j] at delta, for NR filters j.
+
+    ``delta`` has the filters of a panel side by side, and behind them those of the next column; ``row``: elements from
+    one row to the next.
+    """
+    real, index = delta.dtype, types.int64
+    sizes = _cpu.blocks(real.bitwidth // 8)
+
+    def generate(context, builder, signature, arguments):
+        delta, row, result, point = arguments
+        v = Vectors(builder, real, sizes.lanes)
+        below = v.offset(delta, row)
+
+        def along(y):
+            return [y[0], v.add(y[0], y[1]), v.subtract(y[0], y[1]), v.subtract(v.zero, y[1])]
+
+        for first in range(0, sizes.nr, sizes.lanes):
+            y = [[v.load(v.offset(line, j * sizes.nr + first)) for j in range(2)] for line in (delta, below)]
+            by_rows = _columns([along(column) for column in _columns(y)])
+            for i, line in enumerate(by_rows):
+                for j, x in enumerate(along(line)):
+                    v.store(x, v.offset(result, builder.add(builder.mul(INDEX(4 * i + j), point), INDEX(first))))
+        return context.get_dummy_value()
+
+    p = types.CPointer(real)
+    return types.void(p, index, p, index), generate
+
+
+@inner
+def weight_gradient(u, point, result):
+    """result[k] = (G' U G)[k] for the 3 x 3 elements k of a window, U[t] at u + t point."""
+    half = (load(u, 0) - load(u, 0) + 1) / 2
+    for i in range(3):
+        for j in range(3):
+            if j == 0:
+                value = _row_of_gradient(u, point, i, 0, half) + half * (
+                    _row_of_gradient(u, point, i, 1, half) + _row_of_gradient(u, point, i, 2, half)
+                )
+            elif j == 1:
+                value = half * (_row_of_gradient(u, point, i, 1, half) - _row_of_gradient(u, point, i, 2, half))
+            else:
+                value = _row_of_gradient(u, point, i, 3, half) + half * (
+                    _row_of_gradient(u, point, i, 1, half) + _row_of_gradient(u, point, i, 2, half)
+                )
+            store(result, 3 * i + j, value)
+
+
+@inner
+def _row_of_gradient(u, point, i, j, half):
+    """Element j of row i of G' U."""
+    above, below = load(u, (4 + j) * point), load(u, (8 + j) * point)
+    if i == 0:
+        return load(u, j * point) + half * (above + below)
+    if i == 1:
+        return half * (above - below)
+    return load(u, (12 + j) * point) + half * (above + below)
