@@ -5,14 +5,15 @@ Two fusions keep the passes over memory few:
     forward     activation behind Affine or Conv           one product with the activation in its epilogue
     backward    activation before Affine, Conv or MaxPool  dx times f'(h) on the way, nothing left for the activation
 
-Between the activation and what takes its derivative there may be a Flatten, which leaves every number in its place.
+Between the activation and what takes its derivative there may be a Flatten, which leaves every number in its place. The
+output of a Conv before a MaxPool is read by nothing on the way backward, and gives its memory to the gradient by it.
 """
 
 from collections.abc import Sequence
 from typing import TypeGuard
 
 from fastbp._checks import Array
-from fastbp.layers import Activation, Flatten, Layer
+from fastbp.layers import Activation, Conv, Flatten, Layer, MaxPool
 from fastbp.op import Context, Deltas
 
 
@@ -44,12 +45,25 @@ class Plan:
             if behind < len(layers) and layers[behind].takes_derivative:
                 self.contexts[behind].below, self.contexts[behind].below_slope = layer.code, layer.slope
                 self._folded[i] = True
+        for i, layer in enumerate(layers):
+            behind = i + 2 if i + 1 < len(layers) and self._fused[i + 1] and self._folded[i + 1] else i + 1
+            if isinstance(layer, Conv) and behind < len(layers) and isinstance(layers[behind], MaxPool):
+                self.contexts[behind].overwrites_input = True
         with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]
         self._first = with_parameters[0] if with_parameters else len(layers)
 
     def kept_outputs(self) -> list[int]:
         """Layers whose outputs take memory of their own: not the fused activations, nor `Flatten`, which is a view."""
         return [i for i, layer in enumerate(self.layers) if not self._fused[i] and not isinstance(layer, Flatten)]
+
+    def kept_gradients(self) -> list[int]:
+        """Layers whose gradient by the input takes memory of its own, in turns with the others."""
+        return [
+            i
+            for i, layer in enumerate(self.layers)
+            if i > self._first
+            and not (self._folded[i] or self.contexts[i].overwrites_input or isinstance(layer, Flatten))
+        ]
 
     def forward(self, x: Array) -> Array:
         """The output for ``x``; it may be a kept buffer, or ``x`` itself."""

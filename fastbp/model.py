@@ -154,7 +154,7 @@ class Network:
         return f"{type(self).__name__}(\n{lines}    input_shape={self.input_shape}, dtype={self.dtype.name!r},\n)"
 
     def cost(self, batch_size: int = 1) -> Cost:
-        """What one training step on ``batch_size`` samples takes: multiply-adds by layer and bytes of activations.
+        """What one training step on ``batch_size`` samples takes: multiply-adds by layer, and bytes.
 
         The forward pass of a layer, its weight gradient and its input gradient take as many multiply-adds each; the
         first layer with weights needs no input gradient. w weight matrices: w products forward, 2 w - 1 backward.
@@ -167,9 +167,12 @@ class Network:
             first = first and not layer.parameters
             parameters = sum(parameter.value.size for parameter in layer.parameters)
             rows.append(LayerCost(layer.name, repr(layer), output, parameters, forward, backward))
-        kept = Plan(self.layers, keep_buffers=False).kept_outputs()
-        activations = sum(n * math.prod(self.shapes[i + 1]) for i in kept) * self.dtype.itemsize
-        return Cost(n, tuple(rows), activations, self.dtype.itemsize)
+        plan, size = Plan(self.layers, keep_buffers=False), self.dtype.itemsize
+        activations = sum(n * math.prod(self.shapes[i + 1]) for i in plan.kept_outputs()) * size
+        saved = sum(n * layer.saved_bytes(shape) for layer, shape in zip(self.layers, self.shapes, strict=False))
+        gradients = sorted(n * math.prod(self.shapes[i]) * size for i in plan.kept_gradients())
+        of_loss = n * math.prod(self.output_shape) * size
+        return Cost(n, tuple(rows), activations + saved, sum(gradients[-2:]) + of_loss, size)
 
     def summary(self) -> Summary:
         """Table of layers, output shapes, parameters and multiply-adds for one sample; printing it shows the table."""

@@ -25,8 +25,10 @@ class Cost:
     batch_size : int
     layers : tuple of LayerCost
     activation_bytes : int
-        Bytes of the outputs that are kept for the backward pass. An activation behind an affine layer keeps one array,
-        not two.
+        Bytes that are kept for the backward pass: outputs of the layers, and indices of maximum pools. An activation
+        behind an affine layer or a convolution keeps one array, not two.
+    delta_bytes : int
+        Bytes of the gradients by the outputs on the way back: of the loss, and of two layers at a time.
     itemsize : int
         Bytes of one element.
     """
@@ -34,6 +36,7 @@ class Cost:
     batch_size: int
     layers: tuple[LayerCost, ...]
     activation_bytes: int
+    delta_bytes: int
     itemsize: int
 
     @property
@@ -51,6 +54,15 @@ class Cost:
         """Number of parameters."""
         return sum(layer.parameters for layer in self.layers)
 
+    @property
+    def training_bytes(self) -> int:
+        """Bytes of a training step: parameters, their gradients, activations and deltas.
+
+        Plain gradient descent stores no gradients. What the kernels copy for themselves comes on top: for every thread
+        as much as a part of the second-level cache, and the transformed weights of a convolution.
+        """
+        return 2 * self.parameters * self.itemsize + self.activation_bytes + self.delta_bytes
+
     def __str__(self) -> str:
         head = ("layer", "output", "parameters", "forward", "backward")
         rows = [
@@ -61,7 +73,8 @@ class Cost:
         return "\n".join(
             [
                 _table(head, rows, total),
-                f"multiply-adds for a batch of {self.batch_size}; activations {self.activation_bytes:,} bytes",
+                f"multiply-adds for a batch of {self.batch_size}; activations {self.activation_bytes:,} bytes, "
+                f"with parameters and all gradients {self.training_bytes:,}",
             ]
         )
 

@@ -28,9 +28,9 @@ from fastbp.kernels.grid import (
     DEPTH,
     EXTENT,
     FIRST_OFFSET,
-    FIRST_PIECE,
     FIRST_TAP,
-    FIRST_UNIT,
+    FIRST_TILE,
+    IMAGE_OF,
     LANE,
     LEAD,
     PLACE,
@@ -38,7 +38,9 @@ from fastbp.kernels.grid import (
     STEP,
     TAPS,
     TARGET,
-    UNITS,
+    TILES,
+    UNIT_IMAGE,
+    Layout,
     delta_pass,
     forward_pass,
 )
@@ -52,17 +54,15 @@ from fastbp.kernels.grid_tile import (
     unit_of,
 )
 from fastbp.kernels.grid_tile import UNITS as TILE_UNITS
-from fastbp.kernels.packing import copy, deinterleave
+from fastbp.kernels.packing import copy_line, deinterleave
 from fastbp.kernels.partition import round_up, share
 
 _ROWS = HEIGHTS[0]
-# Units of results that a block of images has at least, so that few tiles are left partly empty.
-_UNITS_OF_BLOCK = 4 * TILE_UNITS
 
 # source (images, groups * channels, plane), result (images, groups * rows, plane), w by strides, bias or 0; the tables
 # of a `Pass`, by their addresses; and how the work is laid out: blocks of images, whose grids have `pitch` elements.
 CORRELATION = Record(
-    "work work_size needed source result h w bias copy phases taps offsets units pieces "
+    "work work_size needed source result h w bias copy phases taps offsets units tiles pieces "
     "phase_count depth images groups channels rows source_plane result_plane channel step in_place block pitch "
     "w_group w_row w_channel form activation",
     "slope",
@@ -172,8 +172,7 @@ def copy_to_grid(source, plane, channels, table, grid, channel):
                 line = shift(grid, c * channel + part * part_size + (d_place * h_places + h_place) * w_places)
                 count = min(W, w_places * w_step - w_lead)  # elements that have a place
                 if w_step == 1:
-                    if count > 0:
-                        copy(row, count, shift(line, w_lead))
+                    copy_line(row, count, shift(line, w_lead))
                 elif w_step == 2:
                     even, odd = shift(line, w_lead // 2), shift(line, (w_lead + 1) // 2)
                     if w_lead % 2 == 0:
@@ -226,51 +225,60 @@ def correlate(p, t, threads):
 @inner
 def _sum_phase(p, phase, images, row_start, row_stop, grid, pitch, rows, bias, result, h, blocks):
     """The results of one phase for a block of images, and blocks of rows from ``row_start`` to ``row_stop`` - 1."""
-    depth, units = integer(p.phases, phase, 6, DEPTH), integer(p.phases, phase, 6, UNITS)
-    first_offset, first_unit = integer(p.phases, phase, 6, FIRST_OFFSET), integer(p.phases, phase, 6, FIRST_UNIT)
+    depth, tiles = integer(p.phases, phase, 6, DEPTH), integer(p.phases, phase, 6, TILES)
+    first_offset, first_tile = integer(p.phases, phase, 6, FIRST_OFFSET), integer(p.phases, phase, 6, FIRST_TILE)
+    # a phase has one row more in the table of tiles than it has tiles
+    first_unit = (first_tile - phase) * TILE_UNITS
     offsets = shift(pointer_at(p.offsets, 0), first_offset)
     rows = shift(rows, first_offset * blocks * _ROWS)
-    places, tile = stack_buffer(offsets, 8), grid_tile_buffer(grid)
-    for unit in range(0, images * units, TILE_UNITS):
-        count = min(TILE_UNITS, images * units - unit)
+    places, tile, lanes = stack_buffer(offsets, 8), grid_tile_buffer(grid), unit_lanes(grid)
+    image_size = p.groups * p.rows * p.result_plane
+    for n in range(tiles):
+        first_piece, stop_piece = integer(p.tiles, first_tile + n, 1, 0), integer(p.tiles, first_tile + n + 1, 1, 0)
+        if integer(p.pieces, first_piece, 4, IMAGE_OF) >= images:
+            break
         for j in range(TILE_UNITS):
-            u = min(unit + j, images * units - 1)
-            store(places, j, u // units * pitch + integer(p.units, first_unit + u % units, 2, PLACE))
+            unit = first_unit + n * TILE_UNITS + j
+            image = integer(p.units, unit, 2, UNIT_IMAGE)
+            place = image * pitch + integer(p.units, unit, 2, PLACE)
+            store(places, j, place if image < images else load(places, 0))
         for block in range(row_start, row_stop):
             first = block * _ROWS
             height = min(_ROWS, p.rows - first)
             grid_tile(
                 shift(rows, first * depth), grid, places, offsets, depth, shift(bias, first), tile_height(height), tile
             )
-            for j in range(count):
-                u = unit + j
-                place = (u // units * p.groups * p.rows + first) * p.result_plane
-                _store_unit(p, first_unit + u % units, j, height, tile, shift(result, place), shift(h, place))
+            for piece in range(first_piece, stop_piece):
+                image = integer(p.pieces, piece, 4, IMAGE_OF)
+                if image < images:
+                    target = image * image_size + first * p.result_plane + integer(p.pieces, piece, 4, TARGET)
+                    _store_piece(
+                        p, shift(tile, integer(p.pieces, piece, 4, LANE)), TILE_UNITS * lanes, height,
+                        integer(p.pieces, piece, 4, COUNT), shift(result, target), shift(h, target),
+                    )  # fmt: skip
 
 
 @inner
-def _store_unit(p, unit, j, height, tile, result, h):
-    """Store the pieces of unit ``j`` of a tile."""
-    tile = shift(tile, j * unit_lanes(tile))
-    for piece in range(integer(p.units, unit, 2, FIRST_PIECE), integer(p.units, unit + 1, 2, FIRST_PIECE)):
-        lane, target = integer(p.pieces, piece, 3, LANE), integer(p.pieces, piece, 3, TARGET)
-        count = integer(p.pieces, piece, 3, COUNT)
-        if p.step == 1:
-            finish_piece(
-                shift(tile, lane), shift(result, target), p.result_plane, shift(h, target), height, count, p.form,
-                p.activation, p.slope,
-            )  # fmt: skip
-            if p.form == ACTIVATE and p.activation >= SIGMOID:
-                activate_piece(shift(result, target), p.result_plane, height, count, p.activation)
-        else:
-            for i in range(height):
-                for n in range(count):
-                    value = load(tile, i * TILE_UNITS * unit_lanes(tile) + lane + n)
-                    store(result, i * p.result_plane + target + n * p.step, value)
+def _store_piece(p, tile, tile_row, height, count, result, h):
+    """Store a piece of a tile of ``height`` rows."""
+    if p.step == 1:
+        store_piece(p, tile, tile_row, height, count, result, h)
+    else:
+        for i in range(height):
+            for n in range(count):
+                store(result, i * p.result_plane + n * p.step, load(tile, i * tile_row + n))
 
 
 @inner
-def activate_piece(u, row, rows, count, activation):
+def store_piece(p, tile, tile_row, height, count, result, h):
+    """Take a piece of a tile through the epilogue into contiguous results."""
+    finish_piece(tile, tile_row, result, p.result_plane, h, height, count, p.form, p.activation, p.slope)
+    if p.form == ACTIVATE and p.activation >= SIGMOID:
+        _activate(result, p.result_plane, height, count, p.activation)
+
+
+@inner
+def _activate(u, row, rows, count, activation):
     """f(u) for the activations with an exponential, while u is still in L1."""
     for i in range(rows):
         for j in range(count):
@@ -278,21 +286,24 @@ def activate_piece(u, row, rows, count, activation):
             store(u, i * row + j, sigmoid(value) if activation == SIGMOID else tanh(value))
 
 
+def layout_of(dtype):
+    """The layout of a pass over arrays of ``dtype``."""
+    return Layout(unit_of(dtype), TILE_UNITS, _cpu.L2_BYTES // 4 // dtype.itemsize)
+
+
 def correlate_images(on, c):
     """Make the sums of the `Correlation` c, a convolution with `Windows` ``on`` or its gradient by the input."""
     channels, height = c.sizes
     dtype, unit = c.source.dtype, unit_of(c.source.dtype)
-    tables = (delta_pass if c.is_gradient else forward_pass)(on, channels, unit)
-    units = len(tables.units) - len(tables.phases)
+    tables = (delta_pass if c.is_gradient else forward_pass)(on, channels, layout_of(dtype))
     pitch = round_up(channels * tables.channel, TILE_UNITS)
-    images = min(len(c.source), -(-_UNITS_OF_BLOCK // units), _cpu.L2_BYTES // 4 // (pitch * dtype.itemsize))
-    images, in_place = max(1, images), tables.is_image and tables.is_whole
+    images, in_place = min(len(c.source), tables.images), tables.is_image and tables.is_whole
     blocks, depth = -(-height // _ROWS), len(tables.offsets)
     packed = round_up(c.groups * blocks * _ROWS * (depth + 1), TILE_UNITS)
     grids = 0 if in_place else numba.config.NUMBA_NUM_THREADS * images * pitch
     values = (
         *addresses_of(c.source, c.result, c.h, c.w, c.bias),
-        *(tables.addresses[name] for name in ("copy", "phases", "taps", "offsets", "units", "pieces")),
+        *(tables.addresses[name] for name in ("copy", "phases", "taps", "offsets", "units", "tiles", "pieces")),
         *(len(tables.phases), depth, len(c.source), c.groups, channels, height),
         *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tables.channel, tables.step, in_place),
         *(images, pitch, *c.pitches, c.form, c.activation, c.slope),

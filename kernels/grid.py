@@ -24,36 +24,38 @@ from fastbp.kernels.windows import AXES, BEFORE, DILATION, IMAGE, OUTPUT, SIZE, 
 
 # Columns of the tables, as compiled code reads them.
 EXTENT, LEAD, STEP, PLACES = range(4)
-DEPTH, TAPS, FIRST_TAP, FIRST_OFFSET, FIRST_UNIT, UNITS = range(6)
-PLACE, FIRST_PIECE = range(2)
-LANE, TARGET, COUNT = range(3)
+DEPTH, TAPS, FIRST_TAP, FIRST_OFFSET, FIRST_TILE, TILES = range(6)
+PLACE, UNIT_IMAGE = range(2)
+LANE, TARGET, COUNT, IMAGE_OF = range(4)
 
 
 class Pass(NamedTuple):
-    """Tables of 64-bit integers that describe all sums of one image.
+    """Tables of 64-bit integers that describe all sums of a block of images.
 
     Results that use the same elements of the window form a phase: there is one, or for the gradient by the input one
-    for each place within a stride. A unit has a piece for each stretch of its lanes that is stored together; the
-    others are sums that nobody wants.
+    for each place within a stride. The units of a phase are summed tile by tile. A tile has a piece for each stretch of
+    its lanes that is stored together; the others are sums that nobody wants.
     """
 
     copy: np.ndarray  # a row for each axis: elements, lead, stride and places on the grid
-    phases: np.ndarray  # a row for each phase: DEPTH to UNITS
+    phases: np.ndarray  # a row for each phase: DEPTH to TILES
     taps: np.ndarray  # the elements of the window that a phase uses
     offsets: np.ndarray  # of every channel and tap of a phase
-    units: np.ndarray  # rows (place on the grid, number of its first piece), and one row behind those of a phase
-    pieces: np.ndarray  # rows (first lane, place in the result, number of elements)
+    units: np.ndarray  # rows (place on the grid, image); as many for each tile, the last ones of a phase in vain
+    tiles: np.ndarray  # number of the first piece, and one row behind those of a phase
+    pieces: np.ndarray  # rows (first lane, place in the result, number of elements, image)
     lines: np.ndarray  # places of the first results of all rows
     width: int  # results in a row
     step: int  # from one element of a piece to the next in the result
     channel: int  # elements of the grid of one channel
+    images: int  # in a block
     is_image: bool  # whether the grid is the image itself
     is_whole: bool  # whether every lane of a unit is wanted
     addresses: dict[str, int]  # of the tables
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The tables."""
-        return self[:7]
+        return self[:8]
 
 
 def merged(on: Windows) -> np.ndarray:
@@ -83,10 +85,18 @@ def _pitches(extents: np.ndarray) -> np.ndarray:
     return np.array([prod(extents[axis + 1 :]) for axis in range(len(extents))], np.int64)
 
 
+class Layout(NamedTuple):
+    """What a pass is made for: elements of a unit, units of a tile, and elements of the grid that caches hold."""
+
+    unit: int
+    tile: int
+    cached: int
+
+
 def _units(
     counts: np.ndarray, places: np.ndarray, start: int, targets: np.ndarray, step: int, half: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places of the units for ``counts`` results per axis on a grid of ``places``, their first pieces, and the pieces.
+    """Places of the units for ``counts`` results per axis on a grid of ``places``, units of the pieces, and the pieces.
 
     Result i is stored at start + sum_a targets[a] i_a. A line of units is a row; or whole planes or volumes with what
     lies between their rows, if that takes fewer units.
@@ -112,38 +122,55 @@ def _units(
     first = np.flatnonzero(wanted & ~np.hstack([edge, follows]))
     last = np.flatnonzero(wanted & ~np.hstack([follows, edge]))
     pieces = np.stack([first % half, target.reshape(-1)[first], last - first + 1], axis=1)
-    return place.reshape(-1, half)[:, 0], np.searchsorted(first // half, np.arange(len(target))), pieces
+    return place.reshape(-1, half)[:, 0], first // half, pieces
 
 
-def _pass(copy, phases, channels: int, step: int, half: int) -> Pass:
+def _tiles(
+    place: np.ndarray, unit: np.ndarray, pieces: np.ndarray, images: int, step: int, layout: Layout
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Units of ``images`` in whole tiles; the first pieces of these; and the pieces, joined where they can be."""
+    count = images * len(place)
+    if not count:
+        return np.empty((0, 2), np.int64), np.zeros(1, np.int64), np.empty((0, 4), np.int64)
+    tiles = -(-count // layout.tile)
+    number = np.minimum(np.arange(tiles * layout.tile), count - 1)
+    units = np.stack([place[number % len(place)], number // len(place)], axis=1)
+    image = np.repeat(np.arange(images), len(pieces))
+    tile, within = np.divmod(image * len(place) + np.tile(unit, images), layout.tile)
+    lane, target, length = np.tile(pieces, (images, 1)).T
+    lane = lane + within * layout.unit
+    joins = np.zeros(len(lane), bool)
+    joins[1:] = (np.diff(tile) == 0) & (np.diff(image) == 0) & (np.diff(lane) == length[:-1])
+    joins[1:] &= np.diff(target) == length[:-1] * step
+    first = np.flatnonzero(~joins)
+    joined = np.stack([lane[first], target[first], np.add.reduceat(length, first), image[first]], axis=1)
+    return units, np.searchsorted(tile[first], np.arange(tiles + 1)), joined
+
+
+def _pass(copy, phases, channels: int, step: int, layout: Layout) -> Pass:
     """The tables; each of ``phases`` is (taps, their offsets, counts, start of the result, its pitches)."""
     places, parts = copy[:, PLACES], copy[:, STEP]
-    channel = prod(places) * prod(parts)
+    channel = int(prod(places) * prod(parts))
+    walks = [_units(counts, places, start, targets, step, layout.unit) for _, _, counts, start, targets in phases]
+    # as many images as leave few tiles partly empty
+    fewest = min(len(place) for place, _, _ in walks)
+    images = max(1, min(-(-4 * layout.tile // max(1, fewest)), layout.cached // (channels * channel)))
     rows: list[list[int]] = []
-    all_taps: list[np.ndarray] = []
-    all_offsets: list[np.ndarray] = []
-    all_units: list[np.ndarray] = []
-    all_pieces: list[np.ndarray] = []
-    for taps, offsets, counts, start, targets in phases:
-        place, first, pieces = _units(counts, places, start, targets, step, half)
-        before = sum(len(table) for table in all_pieces)
-        units = np.stack([np.append(place, 0), np.append(first, len(pieces)) + before], axis=1)
-        firsts = [sum(len(part) for part in table) for table in (all_taps, all_offsets, all_units)]
-        rows.append([channels * len(taps), len(taps), *firsts, len(place)])
-        all_taps.append(taps)
-        all_offsets.append((np.arange(channels)[:, None] * channel + offsets).reshape(-1))
-        all_units.append(units)
-        all_pieces.append(pieces)
+    columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    for (taps, offsets, *_), walk in zip(phases, walks, strict=True):
+        units, tiles, pieces = _tiles(*walk, images, step, layout)
+        firsts = [sum(len(part) for part in column) for column in columns]
+        rows.append([channels * len(taps), len(taps), firsts[0], firsts[1], firsts[3], len(tiles) - 1])
+        of_all = (np.arange(channels)[:, None] * channel + offsets).reshape(-1)
+        for column, part in zip(columns, (taps, of_all, units, tiles + firsts[4], pieces), strict=True):
+            column.append(part)
     counts = phases[0][2]
-    pieces = np.concatenate(all_pieces)
     is_image = not copy[:, LEAD].any() and (parts == 1).all() and (places == copy[:, EXTENT]).all()
+    names = "taps", "offsets", "units", "tiles", "pieces"
     tables = {
         "copy": copy,
         "phases": np.array(rows),
-        "taps": np.concatenate(all_taps),
-        "offsets": np.concatenate(all_offsets),
-        "units": np.concatenate(all_units),
-        "pieces": pieces,
+        **{name: np.concatenate(column) for name, column in zip(names, columns, strict=True)},
         "lines": _flat(_pitches(places), [np.arange(n) for n in (*counts[:-1], 1)]),
     }
     tables = {name: np.ascontiguousarray(table, np.int64) for name, table in tables.items()}
@@ -151,16 +178,17 @@ def _pass(copy, phases, channels: int, step: int, half: int) -> Pass:
         **tables,
         width=int(counts[-1]),
         step=step,
-        channel=int(channel),
+        channel=channel,
+        images=images,
         is_image=bool(is_image),
-        is_whole=bool((pieces[:, COUNT] == half).all()),
+        is_whole=all((pieces[:, 2] == layout.unit).all() for _, _, pieces in walks),
         addresses={name: table.ctypes.data for name, table in tables.items()},
     )
 
 
 @lru_cache(maxsize=256)
-def forward_pass(on: Windows, channels: int, half: int) -> Pass:
-    """y[o] = sum_{c, k} w[c, k] x[c, o stride - before + k dilation], in units of ``half``."""
+def forward_pass(on: Windows, channels: int, layout: Layout) -> Pass:
+    """y[o] = sum_{c, k} w[c, k] x[c, o stride - before + k dilation]."""
     table = merged(on)
     size, stride, dilation, output = (table[:, column] for column in (SIZE, STRIDE, DILATION, OUTPUT))
     reach = (size - 1) * dilation
@@ -170,7 +198,7 @@ def forward_pass(on: Windows, channels: int, half: int) -> Pass:
     part = _flat(_pitches(stride), [a % s for a, s in zip(at, stride, strict=True)])
     offsets = part * prod(places) + _flat(_pitches(places), [a // s for a, s in zip(at, stride, strict=True)])
     phase = np.arange(prod(size)), offsets, output, 0, _pitches(output)
-    return _pass(copy, [phase], channels, 1, half)
+    return _pass(copy, [phase], channels, 1, layout)
 
 
 class _Axis(NamedTuple):
@@ -198,7 +226,7 @@ def _axes(row: np.ndarray) -> list[_Axis]:
 
 
 @lru_cache(maxsize=256)
-def delta_pass(on: Windows, filters: int, half: int) -> Pass:
+def delta_pass(on: Windows, filters: int, layout: Layout) -> Pass:
     """dx[i] = sum_{f, k} w[f, k] dy[f, o], over all o and k with i = o stride - before + k dilation."""
     table = merged(on)
     axes = [_axes(row) for row in table]
@@ -216,4 +244,4 @@ def delta_pass(on: Windows, filters: int, half: int) -> Pass:
         counts = np.array([part.elements for part in of_axes])
         start = int(inputs @ [part.first for part in of_axes])
         phases.append((taps, offsets, counts, start, inputs * strides))
-    return _pass(copy, phases, filters, int(strides[-1]), half)
+    return _pass(copy, phases, filters, int(strides[-1]), layout)

@@ -107,55 +107,63 @@ def grid_tile(typing_context, a, grid, places, offsets, depth, bias, height, til
 
 
 @intrinsic
-def finish_piece(typing_context, tile, result, row, h, rows, count, form, activation, slope):
+def finish_piece(typing_context, tile, tile_row, result, row, h, rows, count, form, activation, slope):
     """result[i, j] = f(tile[i, j]) or tile[i, j] f'(h[i, j]) for i < rows and j < count, as ``form`` says.
 
-    tile, result, h: pointers, the last two with ``row`` elements between the rows; f: one of the activations without
-    an exponential, else u itself is stored.
+    tile, result, h: pointers; tile_row, row: elements from one row of the tile, and of the others, to the next; f: one
+    of the activations without an exponential, else u itself is stored.
     """
     real, index = tile.dtype, types.int64
-    lanes = _cpu.blocks(real.bitwidth // 8).lanes // 2
+    lanes = _cpu.blocks(real.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):
-        tile, result, row, h, rows, count, form, activation, slope = arguments
+        tile, tile_row, result, row, h, rows, count, form, activation, slope = arguments
         v = Vectors(builder, real, lanes)
         slope = v.splat(slope)
+        whole = builder.and_(count, INDEX(-lanes))
+        rest = builder.sub(count, whole)
+        mask, has_rest = v.lanes_below(rest, 0), builder.icmp_signed(">", rest, INDEX(0))
         end = builder.append_basic_block("finish.done")
 
-        def each(function, mask):
+        def each(function):
             with cgutils.for_range(builder, rows) as loop:
                 place = builder.mul(loop.index, row)
-                acc = v.load(v.offset(tile, builder.mul(loop.index, INDEX(UNITS * lanes))))
-                v.store(function(acc, lambda: v.load(v.offset(h, place), mask)), v.offset(result, place), mask)
+                source = v.offset(tile, builder.mul(loop.index, tile_row))
+                target, below = v.offset(result, place), v.offset(h, place)
+
+                def at(j, mask):
+                    acc = v.load(v.offset(source, j), mask)
+                    v.store(function(acc, lambda: v.load(v.offset(below, j), mask)), v.offset(target, j), mask)
+
+                with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(lanes)) as (j, _):
+                    at(j, None)
+                with builder.if_then(has_rest):
+                    at(whole, mask)
             builder.branch(end)
 
         def case(wanted, code, function):
             is_form = builder.icmp_signed("==", form, INDEX(wanted))
             with builder.if_then(builder.and_(is_form, builder.icmp_signed("==", activation, INDEX(code)))):
-                with builder.if_then(builder.icmp_signed("==", count, INDEX(lanes))):
-                    each(function, None)
-                each(function, v.lanes_below(count, 0))
+                each(function)
 
         for code in (RELU, LEAKY_RELU):
             case(ACTIVATE, code, lambda acc, _, code=code: emit_activation(code, v, acc, slope))
         for code in (RELU, LEAKY_RELU, SIGMOID, TANH):
             case(SLOPE, code, lambda acc, h, code=code: emit_slope(code, v, acc, h(), slope))
-        with builder.if_then(builder.icmp_signed("==", count, INDEX(lanes))):
-            each(lambda acc, _: acc, None)
-        each(lambda acc, _: acc, v.lanes_below(count, 0))
+        each(lambda acc, _: acc)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     p = types.CPointer(real)
-    return types.void(p, p, index, p, index, index, index, index, real), generate
+    return types.void(p, index, p, index, p, index, index, index, index, real), generate
 
 
 @intrinsic
 def grid_tile_buffer(typing_context, like):
-    """Room on the stack for one tile, and a unit more to read pieces of one; elements as ``like`` points to."""
+    """Room on the stack for one tile; elements as ``like`` points to."""
     lanes = _cpu.blocks(like.dtype.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):
-        return emit_buffer(builder, context.get_data_type(like.dtype), (HEIGHTS[0] * UNITS + 1) * lanes // 2)
+        return emit_buffer(builder, context.get_data_type(like.dtype), HEIGHTS[0] * UNITS * lanes // 2)
 
     return types.CPointer(like.dtype)(like), generate

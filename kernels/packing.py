@@ -81,6 +81,26 @@ def copy(typing_context, source, count, target):
 
 
 @intrinsic
+def copy_line(typing_context, source, count, target):
+    """Copy ``count`` contiguous elements, if any: for lines of an image, the C library would take as long again."""
+    lanes = _cpu.blocks(source.dtype.bitwidth // 8).lanes
+
+    def generate(context, builder, signature, arguments):
+        source, count, target = arguments
+        v = Vectors(builder, signature.args[0].dtype, lanes)
+        whole = builder.and_(count, INDEX(-lanes))
+        with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(lanes)) as (i, _):
+            v.store(v.load(v.offset(source, i)), v.offset(target, i))
+        left = builder.sub(count, whole)
+        with builder.if_then(builder.icmp_signed(">", left, INDEX(0))):
+            mask = v.lanes_below(left, 0)
+            v.store(v.load(v.offset(source, whole), mask), v.offset(target, whole), mask)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, target), generate
+
+
+@intrinsic
 def deinterleave(typing_context, source, count, even, odd):
     """even[i] = source[2 i] and odd[i] = source[2 i + 1], for as many as ``count`` elements are."""
     real, index = source.dtype, types.int64

@@ -22,9 +22,11 @@ from fastbp.kernels._jit import array, inner, kernel, vector
 from fastbp.kernels._pointers import load, pointer, shift, store
 from fastbp.kernels.activation import sloped
 from fastbp.kernels.epilogue import IDENTITY, check_activation
+from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
 from fastbp.kernels.reductions import total
 from fastbp.kernels.windows import (
     AXES,
+    BEFORE,
     DILATION,
     IMAGE,
     INTEGERS,
@@ -56,6 +58,35 @@ def index_dtype(size: tuple[int, ...]) -> np.dtype:
 
 
 @inner
+def _are_pairs(table):
+    """Whether windows lie side by side along rows, with two elements of each, and on one image of a volume."""
+    last = table[AXES - 1]
+    fits = table[0, SIZE] == 1 and table[0, BEFORE] == last[BEFORE] == 0 and 0 < 2 * last[OUTPUT] <= last[IMAGE]
+    return fits and last[SIZE] == last[STRIDE] == 2 and last[DILATION] == 1
+
+
+@inner
+def _are_tiles(table):
+    """Whether every element is in one window."""
+    for axis in range(AXES):
+        size, dilation = table[axis, SIZE], table[axis, DILATION]
+        if table[axis, BEFORE] != 0 or table[axis, STRIDE] != size or (dilation != 1 and size != 1):
+            return False
+        if table[axis, OUTPUT] * size != table[axis, IMAGE]:
+            return False
+    return True
+
+
+@inner
+def _rows_inside(table):
+    """Rows of windows (start, stop) that lie on the image."""
+    before, stride = table[1, BEFORE], table[1, STRIDE]
+    start = min(table[1, OUTPUT], (before + stride - 1) // stride)
+    room = table[1, IMAGE] + before - (table[1, SIZE] - 1) * table[1, DILATION] - 1
+    return start, max(start, min(table[1, OUTPUT], room // stride + 1))
+
+
+@inner
 def _raise(u, stride, y, best, k, start, stop, is_first):
     """Raise y to the elements of u where these are larger, or first, and note in ``best`` that they are element k."""
     for o in range(start, stop):
@@ -73,16 +104,27 @@ def _raise(u, stride, y, best, k, start, stop, is_first):
 )
 def _max_pool_forward(x, out, index, table, spans):
     check_image(x, table)
-    N, C, D, H, _ = x.shape
+    N, C, D, H, W = x.shape
     KD, KH, KW = table[0, SIZE], table[1, SIZE], table[2, SIZE]
     OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
     if out.shape != (N, C, OD, OH, OW) or index.shape != out.shape:
         raise ValueError("out and index must be (N, C, windows)")
     stride, dilation = table[2, STRIDE], table[2, DILATION]
+    first, behind = _rows_inside(table)
+    pairs = _are_pairs(table) and first < behind
     for plane in prange(N * C):
         n, c = plane // C, plane % C
+        if pairs:
+            for od in range(OD):
+                largest_of_pairs(
+                    pointer(x[n, c, place(table, 0, od, 0), place(table, 1, first, 0)]), table[1, STRIDE] * W,
+                    behind - first, table[1, DILATION] * W, KH, pointer(out[n, c, od, first]),
+                    pointer(index[n, c, od, first]), OW,
+                )  # fmt: skip
         for row in range(OD * OH):
             od, oh = row // OH, row % OH
+            if pairs and first <= oh < behind:
+                continue
             y, best = pointer(out[n, c, od, oh]), pointer(index[n, c, od, oh])
             is_first = True
             for kd in range(KD):
@@ -95,15 +137,15 @@ def _max_pool_forward(x, out, index, table, spans):
                         start, stop, offset = spans[k, 0], spans[k, 1], spans[k, 2]
                         if is_first and k == 0:
                             for o in range(start):  # windows that start in the padding
-                                first = (dilation - 1 - place(table, 2, o, 0)) // dilation
-                                store(y, o, load(u, place(table, 2, o, first)))
-                                store(best, o, index.dtype.type(line + first))
+                                real = (dilation - 1 - place(table, 2, o, 0)) // dilation
+                                store(y, o, load(u, place(table, 2, o, real)))
+                                store(best, o, index.dtype.type(line + real))
                         which, from_u = index.dtype.type(line + k), shift(u, offset)
-                        # LLVM makes vectors of strides that it knows
-                        if stride == 1:
-                            _raise(from_u, 1, y, best, which, start, stop, is_first and k == 0)
-                        elif stride == 2:
-                            _raise(from_u, 2, y, best, which, start, stop, is_first and k == 0)
+                        if stride <= 2:
+                            raise_row(
+                                shift(from_u, start * stride), stride, shift(y, start), shift(best, start), which,
+                                stop - start, is_first and k == 0,
+                            )  # fmt: skip
                         else:
                             _raise(from_u, stride, y, best, which, start, stop, is_first and k == 0)
                     is_first = False
@@ -118,15 +160,30 @@ def _max_pool_forward(x, out, index, table, spans):
 def _max_pool_backward(dy, index, y, dx, steps, table, activation, slope):
     check_image(dx, table)
     N, C, D, H, W = dx.shape
+    KH = table[1, SIZE]
     OD, OH, OW = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT]
     if dy.shape != (N, C, OD, OH, OW) or index.shape != dy.shape or y.shape != dy.shape:
         raise ValueError("dy, index and y must be (N, C, windows)")
+    # windows of two that do not overlap are written, and nothing is added up
+    first, behind = _rows_inside(table)
+    pairs = _are_pairs(table) and table[1, STRIDE] > (KH - 1) * table[1, DILATION] and first < behind
+    tiles = pairs and _are_tiles(table)
     for plane in prange(N * C):
         n, c = plane // C, plane % C
         gradient = dx[n, c].reshape(D * H * W)
-        gradient[:] = 0
+        if not tiles:
+            gradient[:] = 0
+        if pairs:
+            for od in range(OD):
+                place_pairs(
+                    pointer(dy[n, c, od, first]), pointer(index[n, c, od, first]), pointer(y[n, c, od, first]), OW,
+                    activation, slope, pointer(dx[n, c, place(table, 0, od, 0), place(table, 1, first, 0)]),
+                    table[1, STRIDE] * W, behind - first, table[1, DILATION] * W, KH,
+                )  # fmt: skip
         for row in range(OD * OH):
             od, oh = row // OH, row % OH
+            if pairs and first <= oh < behind:
+                continue
             start = (place(table, 0, od, 0) * H + place(table, 1, oh, 0)) * W + place(table, 2, 0, 0)
             for o in range(OW):
                 k = index[n, c, od, oh, o]

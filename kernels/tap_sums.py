@@ -20,9 +20,8 @@ from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import copy_to_grid
+from fastbp.kernels.correlate import copy_to_grid, layout_of
 from fastbp.kernels.grid import forward_pass
-from fastbp.kernels.grid_tile import unit_of
 from fastbp.kernels.packing import pack_panel
 from fastbp.kernels.partition import round_up, share, tile_sizes
 from fastbp.kernels.reductions import total
@@ -206,7 +205,7 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
     N, dtype = len(x), x.dtype
     channels, filters, window = x.shape[1] // groups, len(dw) // groups, math.prod(on.size)
     depth, results = channels * window, math.prod(on.output)
-    tables = forward_pass(on, channels, unit_of(dtype))
+    tables = forward_pass(on, channels, layout_of(dtype))
     MR, NR, _ = tile_sizes(dtype.itemsize)
     blocks, panels = -(-depth // MR), -(-filters // NR)
     chunks, parts = shares_of(N, results, groups, blocks)

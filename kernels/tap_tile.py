@@ -20,7 +20,7 @@ from fastbp.kernels.microkernel import not_unrolled
 TAP_DOTS = 8  # taps of one `tap_dots`
 
 
-def _emit_loop(builder, name, stop, step, values, body):
+def emit_loop(builder, name, stop, step, values, body):
     """for i in range(0, stop, step): values = body(i, values); the values at the end, and at least none is made."""
     entry = builder.basic_block
     head, inside, done = (builder.append_basic_block(part) for part in (name, f"{name}.body", f"{name}.done"))
@@ -85,10 +85,10 @@ def tap_tile(typing_context, grid, offsets, taps, lines, line_count, width, delt
                     return [v.offset(panel, sizes.nr), *(v.offset(pointer, 1) for pointer in x), *new]
 
                 values = [panel, *(v.offset(pointer, start) for pointer in starts), *acc]
-                values = _emit_loop(builder, "element", width, 1, values, element)
+                values = emit_loop(builder, "element", width, 1, values, element)
                 return [values[0], *values[height + 1 :]]
 
-            _, *acc = _emit_loop(builder, "line", line_count, 1, [delta, *acc], line)
+            _, *acc = emit_loop(builder, "line", line_count, 1, [delta, *acc], line)
             for place, value in zip((place for row in places for place in row), acc, strict=True):
                 v.store(value, place)
             builder.branch(end)
@@ -131,10 +131,10 @@ def tap_dots(typing_context, grid, offsets, taps, lines, line_count, width, delt
         def line(r, acc):
             row = v.offset(delta, builder.mul(r, width))
             start = builder.load(builder.gep(lines, [r], source_etype=INDEX), typ=INDEX)
-            acc = _emit_loop(builder, "row", whole, lanes, acc, lambda o, acc: products(row, start, o, acc, None))
+            acc = emit_loop(builder, "row", whole, lanes, acc, lambda o, acc: products(row, start, o, acc, None))
             return products(row, start, whole, acc, mask)
 
-        acc = _emit_loop(builder, "line", line_count, 1, [v.zero] * TAP_DOTS, line)
+        acc = emit_loop(builder, "line", line_count, 1, [v.zero] * TAP_DOTS, line)
         first = 0
         for part in v.join(acc, v.add):
             place = builder.bitcast(v.offset(sums, first), part.type.as_pointer())

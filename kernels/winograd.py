@@ -26,12 +26,10 @@ from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import activate_piece, copy_to_grid, integer
-from fastbp.kernels.epilogue import ACTIVATE, SIGMOID
+from fastbp.kernels.correlate import copy_to_grid, integer, store_piece
 from fastbp.kernels.grid_tile import (
     HEIGHTS,
     UNITS,
-    finish_piece,
     grid_tile,
     grid_tile_buffer,
     tile_height,
@@ -96,10 +94,7 @@ def tiles_of(image: tuple[int, int], lead: tuple[int, int], output: tuple[int, i
             runs.append((lane, i * (columns + 1) + j, n))
             for row in range(2 * i, min(2 * i + 2, output[0])):
                 elements = min(2 * width, output[1] - 2 * j)
-                for first in range(0, elements, half):
-                    place = row % 2 * 2 * half + 2 * lane + first
-                    target = row * output[1] + 2 * j + first
-                    pieces.append((place, target, n, min(half, elements - first)))
+                pieces.append((row % 2 * 2 * half + 2 * lane, row * output[1] + 2 * j, n, elements))
             lane += width
     units.append((len(runs), len(pieces)))
     tables = {"copy": copy, "units": np.array(units), "runs": np.array(runs), "pieces": np.array(pieces)}
@@ -250,16 +245,10 @@ def _sum_chunk(p, first, images, row_start, row_stop, tiles, weights, bias, resu
                 image = integer(p.pieces, piece, 4, IMAGE)
                 if image < images:
                     target = (image * p.groups * p.rows + start) * p.result_plane + integer(p.pieces, piece, 4, TARGET)
-                    _store_piece(p, piece, height, y, shift(result, target), shift(h, target))
-
-
-@inner
-def _store_piece(p, piece, height, y, result, h):
-    count = integer(p.pieces, piece, 4, COUNT)
-    y = shift(y, integer(p.pieces, piece, 4, LANE))
-    finish_piece(y, result, p.result_plane, h, height, count, p.form, p.activation, p.slope)
-    if p.form == ACTIVATE and p.activation >= SIGMOID:
-        activate_piece(result, p.result_plane, height, count, p.activation)
+                    store_piece(
+                        p, shift(y, integer(p.pieces, piece, 4, LANE)), row, height, integer(p.pieces, piece, 4, COUNT),
+                        shift(result, target), shift(h, target),
+                    )  # fmt: skip
 
 
 def pays_winograd(on, channels, filters):

@@ -24,7 +24,7 @@ LEVELS = [
     ["fastbp._checks", "fastbp.info", "fastbp.progress", "fastbp.report"],
     ["fastbp.op", "fastbp.functional", "fastbp.initializers", "fastbp.metrics", "fastbp.datasets"],
     ["fastbp.layers", "fastbp.losses"],
-    ["fastbp.optimizers", "fastbp.serialization", "fastbp._plan"],
+    ["fastbp.optimizers", "fastbp.serialization", "fastbp._plan", "fastbp.recipes"],
     ["fastbp._step"],
     ["fastbp.model"],
     ["fastbp.training", "fastbp.gradcheck"],

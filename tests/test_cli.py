@@ -117,6 +117,27 @@ def test_train_prints_the_table_of_layers(run):
     assert names == ["Affine", "Tanh", "Affine", "Tanh", "Affine"]
 
 
+@pytest.mark.parametrize("files", ["flat.npz", "images.npz", "nchw.npz", "images.gz labels.gz"])
+def test_train_and_predict_with_a_convolutional_network(files, run, data, tmp_path):
+    paths, saved = [data / name for name in files.split()], tmp_path / "cnn.npz"
+    options = ["--model", "cnn", "--filters", "4", "6", "--hidden", "8", "--epochs", "2", "--save", saved]
+    status, out, err = run("train", "--data", *paths, *options)
+    assert status == 0
+    assert len(epoch_lines(err)) == 2
+    names = [line.split("(")[0] for line in out.splitlines() if re.match(r"\w+\(", line)]
+    assert names == [*["Conv2d", "ReLU", "MaxPool2d"] * 2, "Flatten", "Affine", "ReLU", "Affine"]
+    status, out, _ = run("predict", saved, "--data", paths[0])
+    assert status == 0
+    assert len(out.splitlines()) == 120
+
+
+def test_a_convolutional_network_learns_the_embedded_digits(run):
+    status, out, _ = run("train", "--model", "cnn", "--filters", "16", "--hidden", "32", "--epochs", "4")
+    assert status == 0
+    counts = matrix(out)
+    assert np.trace(counts) > 0.9 * counts.sum()
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -311,7 +332,7 @@ def test_help_names_every_option_with_its_default(run):
     _, out, _ = run("train", "--help")
     for option in ("data", "hidden", "activation", "epochs", "batch-size", "optimizer", "lr", "l2", "dtype", "threads"):
         assert f"--{option}" in out
-    assert "(default: 20)" in out
+    assert "(default: 20 for mlp, 30 for cnn)" in " ".join(out.split())
 
 
 def test_python_m_fastbp_is_the_same_program():

@@ -1,5 +1,6 @@
 """The plan: fused and unfused passes agree, and from the second batch on a step allocates no array."""
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import fastbp as fb
 from fastbp._plan import Plan
+from fastbp.kernels import _runtime
 from fastbp.op import Deltas
 
 RNG = np.random.default_rng(4)
@@ -229,6 +231,29 @@ def test_activations_around_convolutions_and_pools_leave_no_pass(activation):
     np.testing.assert_allclose(dx, delta, rtol=0, atol=1e-13)
     for one, other in zip(gradients, net.parameters(), strict=True):
         np.testing.assert_allclose(one, other.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [fb.SGD(0.01), Unfused(0.01)], ids=["fused", "unfused"])
+def test_a_step_takes_the_memory_that_cost_predicts(optimizer, memory):
+    """Activations, two deltas and gradients, which descent does not store, and what kernels have for copies."""
+    layers = []
+    for filters in (16, 16, 32):
+        layers += [fb.Conv2d(filters, 3, padding=1), fb.ReLU(), fb.Conv2d(filters, 3, padding=1), fb.ReLU()]
+        layers.append(fb.MaxPool2d(2))
+    net = fb.Sequential(*layers, fb.Flatten(), fb.Affine(10), input_shape=(3, 32, 32), seed=0)
+    x, labels = RNG.normal(size=(64, 3, 32, 32)).astype(np.float32), RNG.integers(0, 10, 64)
+    for array in (x, labels):
+        array.flags.writeable = False
+    loss, cost = fb.SoftmaxCrossEntropy(), net.cost(64)
+    copy.deepcopy(net).train_step(x, labels, loss=loss, optimizer=optimizer)  # compiles
+    _runtime.own.calls.pop(("work", "f"))
+    memory.start()
+    net.train_step(x, labels, loss=loss, optimizer=optimizer)
+    net.train_step(x, labels, loss=loss, optimizer=optimizer)
+    size = 4 * cost.parameters
+    predicted = cost.training_bytes - size - (size if type(optimizer) is fb.SGD else 0)
+    copies = _runtime.own.calls["work", "f"].nbytes
+    assert predicted / 1.1 < memory.rise() < 1.1 * (predicted + copies)
 
 
 def test_gradients_by_the_inputs_take_turns_in_two_arrays():

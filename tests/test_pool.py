@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastbp import kernels
-from fastbp.kernels import _runtime
+from fastbp.kernels import _runtime, epilogue
 from fastbp.kernels.windows import windows
 
 axis = st.tuples(*[st.integers(1, high) for high in (9, 4, 3, 3)], st.tuples(st.integers(0, 3), st.integers(0, 3)))
@@ -229,3 +229,39 @@ def test_global_mean_refuses():
     y.flags.writeable = False
     with pytest.raises(TypeError, match=r"^global_avg_pool_forward: out is an output"):
         kernels.global_avg_pool_forward(x, y)
+
+
+@pytest.mark.parametrize("padding", [0, [(1, 0), (0, 0)], [(1, 1), (0, 0)], [(0, 1), (0, 1)]])
+@pytest.mark.parametrize("image", [(4, 6), (5, 7), (4, 40)])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_pairs_leave_nothing_of_before(image, padding, ceil):
+    """Windows of two side by side are written, not added to: what is in none of them must become 0."""
+    numbers = {"size": 2, "padding": padding, "ceil": ceil}
+    on = windows("pool", image, 2, 2, padding, ceil=ceil)
+    x = np.random.default_rng(0).integers(-3, 4, (2, 3, *image)).astype(np.float32)
+    y, index = np.empty((2, 3, *on.output), np.float32), np.empty((2, 3, *on.output), np.uint8)
+    kernels.max_pool_forward(x, y, index, **numbers)
+    dx = np.full(x.shape, np.nan, np.float32)
+    kernels.max_pool_backward(np.ones_like(y), index, dx, **numbers)
+    assert np.isin(dx, [0, 1]).all()
+    assert dx.sum() == y.size
+    assert (x * dx).sum() == y.sum()
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("name", epilogue.NAMES)
+@pytest.mark.parametrize(
+    "numbers", [{"size": 2}, {"size": (3, 2)}, {"size": 2, "stride": 1}, {"size": 3, "padding": 1}]
+)
+def test_derivative_of_the_activation_below(numbers, name, dtype):
+    code, slope = epilogue.NAMES.index(name), 0.125
+    h = np.tanh(strategies.normal(0, (2, 3, 8, 50), dtype))
+    on = windows("pool", (8, 50), numbers["size"], numbers.get("stride", numbers["size"]), numbers.get("padding", 0))
+    y, index = np.empty((2, 3, *on.output), dtype), np.empty((2, 3, *on.output), np.uint8)
+    kernels.max_pool_forward(h, y, index, **numbers)
+    dy, dx, expected = strategies.normal(1, y.shape, dtype), np.empty_like(h), np.empty_like(h)
+    kernels.max_pool_delta(dy, index, y, dx, code, slope, **numbers)
+    kernels.max_pool_backward(dy, index, expected, **numbers)
+    # sums of at most four numbers of normal size, each of them rounded three times
+    sloped = expected * reference.activation_slope(name, h, slope)
+    reference.assert_within(dx, sloped, 4 * 5 * 4 * reference.eps(dtype))

@@ -24,6 +24,17 @@ def test_cost_by_layer():
     assert cost.activation_bytes == 32 * (100 + 10 + 10) * 4
 
 
+def test_cost_of_images():
+    """Convolution and ReLU keep one array, the pool its result and index; then its gradients: of loss, affine, and none
+    more, as the pool writes over the output of the convolution, and that is the first layer."""
+    layers = fb.Conv2d(6, 3, padding=1), fb.ReLU(), fb.MaxPool2d(2), fb.Flatten(), fb.Affine(10)
+    cost = fb.Sequential(*layers, input_shape=(2, 8, 8)).cost(4)
+    assert [row.forward for row in cost.layers] == [4 * 6 * 64 * 18, 0, 0, 0, 4 * 96 * 10]
+    assert cost.activation_bytes == 4 * ((6 * 64 + 96 + 10) * 4 + 96)
+    assert cost.delta_bytes == 4 * (96 + 10) * 4
+    assert cost.training_bytes == 2 * 4 * (6 * 18 + 6 + 960 + 10) + cost.activation_bytes + cost.delta_bytes
+
+
 def test_activations_cost_as_much_as_the_units_of_the_layers():
     """O(N n_h): an activation behind an affine layer keeps one array, not two."""
     layers = [layer for _ in range(3) for layer in (fb.Affine(20), fb.Tanh())]

@@ -9,6 +9,7 @@ from fastbp.layers.activations import Sigmoid as Sigmoid
 from fastbp.layers.activations import Softmax as Softmax
 from fastbp.layers.activations import Tanh as Tanh
 from fastbp.layers.affine import Affine as Affine
+from fastbp.layers.conv import Conv as Conv
 from fastbp.layers.conv import Conv1d as Conv1d
 from fastbp.layers.conv import Conv2d as Conv2d
 from fastbp.layers.conv import Conv3d as Conv3d
@@ -19,6 +20,7 @@ from fastbp.layers.pool import AvgPool1d as AvgPool1d
 from fastbp.layers.pool import AvgPool2d as AvgPool2d
 from fastbp.layers.pool import AvgPool3d as AvgPool3d
 from fastbp.layers.pool import GlobalAvgPool2d as GlobalAvgPool2d
+from fastbp.layers.pool import MaxPool as MaxPool
 from fastbp.layers.pool import MaxPool1d as MaxPool1d
 from fastbp.layers.pool import MaxPool2d as MaxPool2d
 from fastbp.layers.pool import MaxPool3d as MaxPool3d

@@ -100,6 +100,10 @@ class Layer(Op):
         """Multiply-adds of the forward pass for one sample; as many again for each of the two gradients."""
         return 0
 
+    def saved_bytes(self, input_shape: tuple[int, ...]) -> int:
+        """Bytes that the backward pass of one sample needs beside the inputs and outputs of the layers."""
+        return 0
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items())
         return f"{type(self).__name__}({arguments})"

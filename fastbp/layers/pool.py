@@ -1,5 +1,6 @@
 """Pooling layers."""
 
+import math
 from typing import Any, ClassVar
 
 from fastbp import kernels
@@ -59,6 +60,10 @@ class MaxPool(Pool):
 
     takes_derivative = True
 
+    def saved_bytes(self, input_shape: tuple[int, ...]) -> int:
+        on = self._windows(input_shape)
+        return math.prod(self.output_shape(input_shape)) * int(kernels.index_dtype(on.size).itemsize)
+
     def forward(self, ctx: Context, x: Array) -> Array:
         on = self._windows(x.shape[1:])
         shape = (*x.shape[:2], *on.output)
@@ -72,7 +77,7 @@ class MaxPool(Pool):
         x, index, y = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = ctx.input_gradient(dy, x.shape)
+        dx = x if ctx.overwrites_input else ctx.input_gradient(dy, x.shape)
         numbers = self.size, self.stride, self.padding, self.dilation
         kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, *numbers, ceil=self.ceil)
         return dx
