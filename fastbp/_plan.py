@@ -28,8 +28,9 @@ class Plan:
 
     def __init__(self, layers: Sequence[Layer], *, keep_buffers: bool) -> None:
         self.layers = list(layers)
-        deltas = Deltas() if keep_buffers else None
-        self.contexts = [Context(keep_buffers=keep_buffers, deltas=deltas) for _ in layers]
+        self._deltas = Deltas() if keep_buffers else None
+        self.contexts = [Context(keep_buffers=keep_buffers, deltas=self._deltas) for _ in layers]
+        self._sizes = [0] * len(layers)  # of the inputs in the last pass
         self.loss_context = Context(keep_buffers=keep_buffers)
         self._fused = [False] * len(layers)  # activation done by the layer before, on the way forward
         self._folded = [False] * len(layers)  # derivative done by the layer behind, on the way backward
@@ -56,18 +57,21 @@ class Plan:
         """Layers whose outputs take memory of their own: not the fused activations, nor `Flatten`, which is a view."""
         return [i for i, layer in enumerate(self.layers) if not self._fused[i] and not isinstance(layer, Flatten)]
 
-    def kept_gradients(self) -> list[int]:
-        """Layers whose gradient by the input takes memory of its own, in turns with the others."""
-        return [
-            i
-            for i, layer in enumerate(self.layers)
-            if i > self._first
-            and not (self._folded[i] or self.contexts[i].overwrites_input or isinstance(layer, Flatten))
-        ]
+    def delta_sizes(self, sizes: Sequence[int]) -> list[int]:
+        """Elements of the two arrays of `Deltas`, for layers with inputs of ``sizes``."""
+        needed, turn = [0, 0], 1
+        for i in range(len(self.layers) - 1, self._first, -1):
+            if self.contexts[i].overwrites_input:
+                turn = 1  # both are free again
+            elif not self._folded[i] and type(self.layers[i]) is not Flatten:
+                turn = 1 - turn
+                needed[turn] = max(needed[turn], sizes[i])
+        return needed
 
     def forward(self, x: Array) -> Array:
         """The output for ``x``; it may be a kept buffer, or ``x`` itself."""
-        for layer, ctx, fused in zip(self.layers, self.contexts, self._fused, strict=True):
+        for i, (layer, ctx, fused) in enumerate(zip(self.layers, self.contexts, self._fused, strict=True)):
+            self._sizes[i] = x.size
             if fused:
                 ctx.saved = (x,)
             else:
@@ -85,6 +89,8 @@ class Plan:
     ) -> Array | None:
         """Parameter gradients, or with ``rate`` updates, from ``delta``; the gradient by the input if asked for."""
         last = 0 if input_grad else self._first
+        if self._deltas is not None:
+            self._deltas.reserve(self.delta_sizes(self._sizes), delta.dtype)
         gradient: Array | None = delta
         for i in range(len(self.layers) - 1, last - 1, -1):
             ctx = self.contexts[i]

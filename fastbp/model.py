@@ -170,9 +170,8 @@ class Network:
         plan, size = Plan(self.layers, keep_buffers=False), self.dtype.itemsize
         activations = sum(n * math.prod(self.shapes[i + 1]) for i in plan.kept_outputs()) * size
         saved = sum(n * layer.saved_bytes(shape) for layer, shape in zip(self.layers, self.shapes, strict=False))
-        gradients = sorted(n * math.prod(self.shapes[i]) * size for i in plan.kept_gradients())
-        of_loss = n * math.prod(self.output_shape) * size
-        return Cost(n, tuple(rows), activations + saved, sum(gradients[-2:]) + of_loss, size)
+        deltas = n * (sum(plan.delta_sizes([math.prod(s) for s in self.shapes])) + math.prod(self.output_shape))
+        return Cost(n, tuple(rows), activations + saved, deltas * size, size)
 
     def summary(self) -> Summary:
         """Table of layers, output shapes, parameters and multiply-adds for one sample; printing it shows the table."""

@@ -1,6 +1,7 @@
 """The operation: the unit of which chains of layers and graphs are made."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,13 @@ class Deltas:
 
     def __init__(self) -> None:
         self._arrays: list[Array] = [np.empty(0), np.empty(0)]
+
+    def reserve(self, sizes: Sequence[int], dtype: Real) -> None:
+        """Have room for gradients of as many elements."""
+        for turn, size in enumerate(sizes):
+            if self._arrays[turn].size < size or self._arrays[turn].dtype != dtype:
+                self._arrays[turn] = np.empty(0)  # freed before the new one is made
+                self._arrays[turn] = np.empty(size, dtype)
 
     def beside(self, dy: Array, shape: tuple[int, ...]) -> Array:
         """Room for a gradient of this shape that ``dy`` is not in."""

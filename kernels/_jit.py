@@ -15,6 +15,7 @@ import inspect
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
+from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
@@ -56,17 +57,16 @@ class NotRecordable(Exception):
     """A kernel that is not made of tasks, or arrays that would have to be copied, while a program is recorded."""
 
 
-class Task:
-    """A function of (record, t, threads) that does share ``t`` of ``threads`` of what the record describes.
+class Routine:
+    """A function of numbers and pointers that other compiled functions call through its address; it returns 0.
 
-    It is compiled once per dtype and called through its address, by kernels and by programs: linked into each of its
-    callers, the tile code of the matrix product alone would be compiled four times, which took 7.6 s in place of 3.4.
-    Returns 0, or any other number to stop the program that it is part of.
+    It is compiled once per dtype: linked into each of its callers, the tile code of the matrix product alone would be
+    compiled four times, which took 7.6 s in place of 3.4. ``arguments(dtype)`` are Numba's types.
     """
 
-    def __init__(self, function, record):
+    def __init__(self, function, arguments):
         self.function = function
-        self.record = record
+        self.arguments = arguments
         self._compiled = {}
 
     def address(self, dtype):
@@ -74,14 +74,35 @@ class Task:
         return (self._compiled.get(dtype.char) or self.compile(dtype)).address
 
     def compile(self, dtype):
-        """The task for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
-        # a record is passed by its address
-        arguments = self.record.type(dtype), index, index
-        compiled = CFunc(self.function, (arguments, index), locals={}, options=_TASK_OPTIONS)
+        """The function for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
+        compiled = CFunc(self.function, (tuple(self.arguments(dtype)), index), locals={}, options=_TASK_OPTIONS)
         compiled._cache = KernelCache(f"{_file_name(self.function)}-{dtype.char}")
         compiled.compile()
         self._compiled[dtype.char] = compiled
         return compiled
+
+
+class Task(Routine):
+    """A function of (record, t, threads) that does share ``t`` of ``threads`` of what the record describes.
+
+    Kernels and programs call it. It returns 0, or any other number to stop the program that it is part of.
+    """
+
+    def __init__(self, function, record):
+        # a record is passed by its address
+        super().__init__(function, lambda dtype: (record.type(dtype), index, index))
+
+
+@intrinsic
+def invoke(typing_context, address, *arguments):
+    """Call the routine at ``address``."""
+
+    def generate(context, builder, signature, values):
+        address, rest = values[0], cgutils.unpack_tuple(builder, values[1])
+        function = ir.FunctionType(ir.IntType(64), [value.type for value in rest])
+        return builder.call(builder.inttoptr(address, function.as_pointer()), rest)
+
+    return index(index, types.StarArgTuple(arguments)), generate
 
 
 @intrinsic
@@ -179,6 +200,11 @@ class Kernel:
             if wanted.mutable and not value.flags.writeable:
                 return f"{self.name}: {name} is an output and must be writable"
         return None
+
+
+def routine(arguments):
+    """Decorator: ``@routine(lambda real: (types of the arguments))``."""
+    return lambda function: Routine(function, lambda dtype: arguments(_REALS[dtype.char]))
 
 
 def task(record):

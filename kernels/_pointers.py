@@ -40,6 +40,20 @@ def pointer_at(typing_context, address, like):
 
 
 @intrinsic
+def integer(typing_context, table, row, columns, column):
+    """Element [row, column] of the table of integers at an address, with so many ``columns``."""
+
+    def generate(context, builder, signature, arguments):
+        table, row, columns, column = arguments
+        pointer = builder.inttoptr(table, _INDEX.as_pointer())
+        place = builder.add(builder.mul(row, columns), column)
+        return builder.load(builder.gep(pointer, [place], source_etype=_INDEX), typ=_INDEX)
+
+    index = types.int64
+    return index(index, index, index, index), generate
+
+
+@intrinsic
 def shift(typing_context, pointer, elements):
     """pointer + elements."""
 

@@ -148,7 +148,7 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
     elements of workspace, for a layout that starts with "work work_size needed", which are not among the values then.
     Returns the record, and the status of the task that stopped the others, or 0.
     """
-    program, calls, key = recorder(), _runtime.own.calls, (layout, dtype.char)
+    program, calls, key = recorder(), _runtime.own.calls, (layout, dtype.char, tasks)
     # taken while it is in use: a signal handler may compute, too
     call = calls.pop(key, None) or Call(layout, dtype, *tasks)
     call.record[0] = values if needed is None else (0, 0, needed, *values)

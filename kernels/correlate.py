@@ -17,8 +17,8 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _cpu, _runtime
-from fastbp.kernels._jit import inner, task
-from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._jit import inner, invoke, task
+from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import ACTIVATE, SIGMOID
@@ -26,16 +26,12 @@ from fastbp.kernels.functions import sigmoid, tanh
 from fastbp.kernels.grid import (
     COUNT,
     DEPTH,
-    EXTENT,
     FIRST_OFFSET,
     FIRST_TAP,
     FIRST_TILE,
     IMAGE_OF,
     LANE,
-    LEAD,
     PLACE,
-    PLACES,
-    STEP,
     TAPS,
     TARGET,
     TILES,
@@ -44,6 +40,7 @@ from fastbp.kernels.grid import (
     delta_pass,
     forward_pass,
 )
+from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import (
     HEIGHTS,
     finish_piece,
@@ -54,7 +51,6 @@ from fastbp.kernels.grid_tile import (
     unit_of,
 )
 from fastbp.kernels.grid_tile import UNITS as TILE_UNITS
-from fastbp.kernels.packing import copy_line, deinterleave
 from fastbp.kernels.partition import round_up, share
 
 _ROWS = HEIGHTS[0]
@@ -62,7 +58,7 @@ _ROWS = HEIGHTS[0]
 # source (images, groups * channels, plane), result (images, groups * rows, plane), w by strides, bias or 0; the tables
 # of a `Pass`, by their addresses; and how the work is laid out: blocks of images, whose grids have `pitch` elements.
 CORRELATION = Record(
-    "work work_size needed source result h w bias copy phases taps offsets units tiles pieces "
+    "work work_size needed source result h w bias tile copier copy phases taps offsets units tiles pieces "
     "phase_count depth images groups channels rows source_plane result_plane channel step in_place block pitch "
     "w_group w_row w_channel form activation",
     "slope",
@@ -108,11 +104,6 @@ class Correlation(NamedTuple):
 
 
 @inner
-def integer(table, row, columns, column):
-    return load(pointer_at(table, 0), row * columns + column)
-
-
-@inner
 def _packed_sizes(p):
     """Blocks of rows of a group, and the elements of its packed A and bias."""
     blocks = (p.rows + _ROWS - 1) // _ROWS
@@ -149,42 +140,6 @@ def pack_rows(p, t, threads):
     return 0
 
 
-@inner
-def copy_to_grid(source, plane, channels, table, grid, channel):
-    """Copy images of ``channels`` onto the grid, where zeros are around them already; table: `Pass.copy`."""
-    D, H, W = integer(table, 0, 4, EXTENT), integer(table, 1, 4, EXTENT), integer(table, 2, 4, EXTENT)
-    d_step, h_step, w_step = integer(table, 0, 4, STEP), integer(table, 1, 4, STEP), integer(table, 2, 4, STEP)
-    d_places, h_places = integer(table, 0, 4, PLACES), integer(table, 1, 4, PLACES)
-    w_places = integer(table, 2, 4, PLACES)
-    d_lead, h_lead, w_lead = integer(table, 0, 4, LEAD), integer(table, 1, 4, LEAD), integer(table, 2, 4, LEAD)
-    part_size = d_places * h_places * w_places
-    for c in range(channels):
-        for d in range(D):
-            d_place, d_part = (d + d_lead) // d_step, (d + d_lead) % d_step
-            if d_place >= d_places:
-                continue
-            for h in range(H):
-                h_place, h_part = (h + h_lead) // h_step, (h + h_lead) % h_step
-                if h_place >= h_places:
-                    continue
-                part = (d_part * h_step + h_part) * w_step
-                row = shift(source, c * plane + (d * H + h) * W)
-                line = shift(grid, c * channel + part * part_size + (d_place * h_places + h_place) * w_places)
-                count = min(W, w_places * w_step - w_lead)  # elements that have a place
-                if w_step == 1:
-                    copy_line(row, count, shift(line, w_lead))
-                elif w_step == 2:
-                    even, odd = shift(line, w_lead // 2), shift(line, (w_lead + 1) // 2)
-                    if w_lead % 2 == 0:
-                        deinterleave(row, count, even, shift(odd, part_size))
-                    else:
-                        deinterleave(row, count, shift(even, part_size), odd)
-                else:
-                    for w in range(count):
-                        place = w + w_lead
-                        store(line, place % w_step * part_size + place // w_step, load(row, w))
-
-
 @task(CORRELATION)
 def correlate(p, t, threads):
     """Compute share ``t`` of the results."""
@@ -210,9 +165,10 @@ def correlate(p, t, threads):
         else:
             for n in range(images):
                 place = ((image + n) * p.groups + group) * p.channels * p.source_plane
-                copy_to_grid(
-                    shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel
-                )
+                invoke(
+                    p.copier, shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch),
+                    p.channel,
+                )  # fmt: skip
         target = (image * p.groups + group) * p.rows * p.result_plane
         for phase in range(p.phase_count):
             _sum_phase(
@@ -245,9 +201,10 @@ def _sum_phase(p, phase, images, row_start, row_stop, grid, pitch, rows, bias, r
         for block in range(row_start, row_stop):
             first = block * _ROWS
             height = min(_ROWS, p.rows - first)
-            grid_tile(
-                shift(rows, first * depth), grid, places, offsets, depth, shift(bias, first), tile_height(height), tile
-            )
+            invoke(
+                p.tile, shift(rows, first * depth), grid, places, offsets, depth, shift(bias, first),
+                tile_height(height), tile,
+            )  # fmt: skip
             for piece in range(first_piece, stop_piece):
                 image = integer(p.pieces, piece, 4, IMAGE_OF)
                 if image < images:
@@ -303,6 +260,8 @@ def correlate_images(on, c):
     grids = 0 if in_place else numba.config.NUMBA_NUM_THREADS * images * pitch
     values = (
         *addresses_of(c.source, c.result, c.h, c.w, c.bias),
+        grid_tile.address(dtype),
+        copy_to_grid.address(dtype),
         *(tables.addresses[name] for name in ("copy", "phases", "taps", "offsets", "units", "tiles", "pieces")),
         *(len(tables.phases), depth, len(c.source), c.groups, channels, height),
         *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tables.channel, tables.step, in_place),

@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
-from fastbp.kernels._jit import inner
+from fastbp.kernels._jit import index, inner, routine
 from fastbp.kernels._pointers import emit_buffer, itemsize
 from fastbp.kernels._vector import INDEX, Vectors
 from fastbp.kernels.epilogue import ACTIVATE, LEAKY_RELU, RELU, SIGMOID, SLOPE, TANH, emit_activation, emit_slope
@@ -22,6 +22,7 @@ from fastbp.kernels.microkernel import not_unrolled
 # Heights of the tiles, and units beside each other. The sums of the highest, B and one element of A fit into registers.
 HEIGHTS = 6, 4, 2, 1
 UNITS = 8 if _cpu.REGISTERS == 32 else 4
+_at = types.CPointer
 
 
 @inner
@@ -77,13 +78,9 @@ def _emit_sums(builder, v, half, height, a, starts, offsets, depth, bias):
 
 
 @intrinsic
-def grid_tile(typing_context, a, grid, places, offsets, depth, bias, height, tile):
-    """tile[i, j] = bias[i] + sum_k A[k, i] grid[places[j] + offsets[k]] for i < height and units j.
-
-    a, bias, grid, tile: pointers; places, offsets: pointers to integers; A is packed, (depth, height), and the tile
-    has UNITS units, row after row.
-    """
-    real, index = a.dtype, types.int64
+def _grid_tile(typing_context, a, grid, places, offsets, depth, bias, height, tile):
+    """`grid_tile` for pointers."""
+    real = a.dtype
     lanes = _cpu.blocks(real.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):
@@ -106,6 +103,17 @@ def grid_tile(typing_context, a, grid, places, offsets, depth, bias, height, til
     return types.void(p, p, integers, integers, index, p, index, p), generate
 
 
+@routine(lambda real: (_at(real), _at(real), _at(index), _at(index), index, _at(real), index, _at(real)))
+def grid_tile(a, grid, places, offsets, depth, bias, height, tile):
+    """tile[i, j] = bias[i] + sum_k A[k, i] grid[places[j] + offsets[k]] for i < height and units j.
+
+    a, bias, grid, tile: pointers; places, offsets: pointers to integers; A is packed, (depth, height), and the tile
+    has UNITS units, row after row.
+    """
+    _grid_tile(a, grid, places, offsets, depth, bias, height, tile)
+    return 0
+
+
 @intrinsic
 def finish_piece(typing_context, tile, tile_row, result, row, h, rows, count, form, activation, slope):
     """result[i, j] = f(tile[i, j]) or tile[i, j] f'(h[i, j]) for i < rows and j < count, as ``form`` says.
@@ -113,7 +121,7 @@ def finish_piece(typing_context, tile, tile_row, result, row, h, rows, count, fo
     tile, result, h: pointers; tile_row, row: elements from one row of the tile, and of the others, to the next; f: one
     of the activations without an exponential, else u itself is stored.
     """
-    real, index = tile.dtype, types.int64
+    real = tile.dtype
     lanes = _cpu.blocks(real.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):

@@ -16,16 +16,16 @@ import numba
 from numba import carray
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._jit import inner, task
+from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import copy_to_grid, layout_of
+from fastbp.kernels.correlate import layout_of
 from fastbp.kernels.grid import forward_pass
-from fastbp.kernels.packing import pack_panel
+from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.partition import round_up, share, tile_sizes
 from fastbp.kernels.reductions import total
-from fastbp.kernels.tap_tile import TAP_DOTS, tap_dots, tap_tile
+from fastbp.kernels.tap_tile import TAP_DOTS, pack_deltas, tap_dots, tap_tile
 
 # Filters of a group below which vectors run along the rows of results.
 FEW_FILTERS = 8
@@ -36,7 +36,7 @@ _RESULTS_OF_CHUNK, _SHARES = 512, 16
 # x (images, groups * channels, x_plane), delta (images, groups * filters, delta_plane), dw and w (groups * filters,
 # depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid.
 TAP_SUMS = Record(
-    "work work_size needed x delta w dw db copy offsets lines line_count width "
+    "work work_size needed x delta w dw db tile copier packer copy offsets lines line_count width "
     "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch descends",
     "alpha beta gamma",
 )
@@ -78,8 +78,8 @@ def sum_taps(p, t, threads):
             if p.in_place:
                 origin = shift(x, place)
             else:
-                copy_to_grid(
-                    shift(x, place + first * p.x_plane), p.x_plane, last - first, p.copy,
+                invoke(
+                    p.copier, shift(x, place + first * p.x_plane), p.x_plane, last - first, p.copy,
                     shift(grid, first * p.channel), p.channel,
                 )  # fmt: skip
             d = shift(delta, (image * p.groups + group) * p.filters * p.delta_plane)
@@ -89,11 +89,11 @@ def sum_taps(p, t, threads):
                 for f in range(0, p.filters, NR):
                     panel = shift(delta_panels, f * p.delta_plane)
                     count = min(NR, p.filters - f)
-                    pack_panel(shift(d, f * p.delta_plane), p.delta_plane, 1, count, NR, p.delta_plane, panel)
+                    invoke(p.packer, shift(d, f * p.delta_plane), p.delta_plane, count, p.delta_plane, panel)
                     for b in range(block, block_stop):
-                        tap_tile(
-                            origin, shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
-                            pointer_at(p.lines, 0), p.line_count, p.width, panel, count, is_first,
+                        invoke(
+                            p.tile, origin, shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
+                            pointer_at(p.lines, 0), p.line_count, p.width, panel, count, int(is_first),
                             shift(result, (f * blocks + b * NR) * MR),
                         )  # fmt: skip
             if block == 0:
@@ -213,6 +213,9 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
     partial = (blocks * MR + 1) * panels * NR
     values = (
         *addresses_of(x, delta, w, dw, db),
+        tap_tile.address(dtype),
+        copy_to_grid.address(dtype),
+        pack_deltas.address(dtype),
         *(tables.addresses[name] for name in ("copy", "offsets", "lines")),
         *(len(tables.lines), tables.width, N, groups, channels, filters, depth, math.prod(on.image), results),
         *(tables.channel, tables.is_image, chunks, parts, pitch, descends, *factors),

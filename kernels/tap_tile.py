@@ -14,10 +14,15 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
+from fastbp.kernels._jit import index, routine
+from fastbp.kernels._pointers import itemsize
 from fastbp.kernels._vector import INDEX, Vectors
 from fastbp.kernels.microkernel import not_unrolled
+from fastbp.kernels.packing import pack_panel
+from fastbp.kernels.partition import tile_sizes
 
 TAP_DOTS = 8  # taps of one `tap_dots`
+_at = types.CPointer
 
 
 def emit_loop(builder, name, stop, step, values, body):
@@ -52,13 +57,9 @@ def _emit_starts(builder, v, grid, offsets, count, height):
 
 
 @intrinsic
-def tap_tile(typing_context, grid, offsets, taps, lines, line_count, width, delta, columns, is_first, tile):
-    """tile[i, j] = (is_first: 0, else tile[i, j]) + the sum above, for i < taps <= MR and j < columns <= NR.
-
-    grid, delta, tile: pointers; offsets, lines: pointers to integers; delta: a packed panel (line_count * width, NR).
-    Of the tile, (MR, NR), the rest may be overwritten.
-    """
-    real, index = grid.dtype, types.int64
+def _tap_tile(typing_context, grid, offsets, taps, lines, line_count, width, delta, columns, is_first, tile):
+    """`tap_tile` for pointers."""
+    real = grid.dtype
     sizes = _cpu.blocks(real.bitwidth // 8)
 
     def generate(context, builder, signature, arguments):
@@ -107,13 +108,32 @@ def tap_tile(typing_context, grid, offsets, taps, lines, line_count, width, delt
     return types.void(p, integers, index, integers, index, index, p, index, types.boolean, p), generate
 
 
+@routine(lambda real: (_at(real), index, index, index, _at(real)))
+def pack_deltas(delta, plane, count, results, panel):
+    """panel[o, j] = delta[j plane + o] for j < count and o < results; panel (results, NR)."""
+    _, NR, _ = tile_sizes(itemsize(panel))
+    pack_panel(delta, plane, 1, count, NR, results, panel)
+    return 0
+
+
+@routine(lambda real: (_at(real), *[_at(index), index] * 2, index, _at(real), index, index, _at(real)))
+def tap_tile(grid, offsets, taps, lines, line_count, width, delta, columns, is_first, tile):
+    """tile[i, j] = (is_first: 0, else tile[i, j]) + the sum above, for i < taps <= MR and j < columns <= NR.
+
+    grid, delta, tile: pointers; offsets, lines: pointers to integers; delta: a packed panel (line_count * width, NR).
+    Of the tile, (MR, NR), the rest may be overwritten.
+    """
+    _tap_tile(grid, offsets, taps, lines, line_count, width, delta, columns, is_first != 0, tile)
+    return 0
+
+
 @intrinsic
 def tap_dots(typing_context, grid, offsets, taps, lines, line_count, width, delta, sums):
     """sums[i] = sum_r sum_o grid[lines[r] + offsets[i] + o] delta[r width + o], for i < taps <= TAP_DOTS.
 
     grid, delta, sums: pointers; offsets, lines: pointers to integers. ``sums`` has room for TAP_DOTS numbers.
     """
-    real, index = grid.dtype, types.int64
+    real = grid.dtype
     lanes = _cpu.blocks(real.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):

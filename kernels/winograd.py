@@ -22,11 +22,12 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._jit import inner, task
-from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._jit import inner, invoke, task
+from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import copy_to_grid, integer, store_piece
+from fastbp.kernels.correlate import store_piece
+from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import (
     HEIGHTS,
     UNITS,
@@ -126,7 +127,7 @@ def _images_of_block(tiles: int, half: int) -> int:
 # source (images, groups * channels, source_plane), result (images, groups * rows, result_plane), w by strides; the
 # tables of `Tiles`; `pitch`: elements of the grid of an image.
 TRANSFORMED = Record(
-    "work work_size needed source result h w bias copy units runs pieces offsets unit_count "
+    "work work_size needed source result h w bias tile copier copy units runs pieces offsets unit_count "
     "images groups channels rows source_plane result_plane channel grid_row block pitch "
     "w_group w_row w_channel is_turned form activation",
     "slope",
@@ -189,7 +190,9 @@ def correlate_transformed(p, t, threads):
         images = min(p.block, p.images - image)
         for n in range(images):
             place = ((image + n) * p.groups + group) * p.channels * p.source_plane
-            copy_to_grid(shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel)
+            invoke(
+                p.copier, shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel
+            )
         target = (image * p.groups + group) * p.rows * p.result_plane
         for unit in range(0, p.unit_count, UNITS):
             transform_chunk(p, unit, images, 0, p.channels, grid, tiles)
@@ -233,8 +236,8 @@ def _sum_chunk(p, first, images, row_start, row_stop, tiles, weights, bias, resu
         whole = tile_height(height)
         a = shift(weights, start * p.channels * POINTS)
         for point in range(POINTS):
-            grid_tile(
-                shift(a, point * p.channels * whole), shift(tiles, point * size), places, offsets,
+            invoke(
+                p.tile, shift(a, point * p.channels * whole), shift(tiles, point * size), places, offsets,
                 p.channels, nothing, whole, shift(m, point * _ROWS * row),
             )  # fmt: skip
         for unit in range(first, min(first + UNITS, p.unit_count)):
@@ -273,6 +276,8 @@ def correlate_tiles(on, c):
     packed = round_up(c.groups * blocks * _ROWS * (channels * POINTS + 1), UNITS)
     values = (
         *addresses_of(c.source, c.result, c.h, c.w, c.bias),
+        grid_tile.address(dtype),
+        copy_to_grid.address(dtype),
         *(tiles.addresses[name] for name in ("copy", "units", "runs", "pieces", "offsets")),
         *(len(tiles.units) - 1, len(c.source), c.groups, channels, height),
         *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tiles.channel, tiles.row, images, pitch),

@@ -15,23 +15,22 @@ import math
 import numba
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._jit import inner, task
+from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import copy_to_grid
+from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import UNITS, unit_lanes, unit_of
-from fastbp.kernels.packing import pack_panel
 from fastbp.kernels.partition import round_up, share, tile_sizes
 from fastbp.kernels.tap_sums import add_bias, add_chunks, finish_bias, finished, shares_of
-from fastbp.kernels.tap_tile import tap_tile
+from fastbp.kernels.tap_tile import pack_deltas, tap_tile
 from fastbp.kernels.winograd import point_size, tiles_of, transform_chunk
 from fastbp.kernels.winograd_tile import POINTS, transform_delta, weight_gradient
 
 # x (images, groups * channels, x_plane), delta (images, groups * filters, rows, columns); dw, w (groups * filters,
 # channels, 9); the tables of `Tiles`; `spread`: elements of the deltas of one filter with the zeros behind them.
 TRANSFORMED_TAPS = Record(
-    "work work_size needed x delta w dw db copy units runs offsets unit_count "
+    "work work_size needed x delta w dw db tile copier packer copy units runs offsets unit_count "
     "images groups channels filters x_plane rows columns spread channel grid_row block pitch chunks parts descends",
     "alpha beta gamma",
 )
@@ -84,7 +83,7 @@ def sum_tiles(p, t, threads):
             for n in range(images):
                 place = (((image + n) * p.groups + group) * p.channels + first) * p.x_plane
                 target = shift(grid, n * p.pitch + first * p.channel)
-                copy_to_grid(shift(x, place), p.x_plane, last - first, p.copy, target, p.channel)
+                invoke(p.copier, shift(x, place), p.x_plane, last - first, p.copy, target, p.channel)
                 d = shift(delta, ((image + n) * p.groups + group) * p.filters * p.rows * p.columns)
                 _spread(p, d, NR, shift(deltas, n * spread))
                 if block == 0:
@@ -104,7 +103,7 @@ def _spread(p, delta, NR, target):
         for row in range(p.rows):
             source = shift(delta, (f * p.rows + row) * p.columns)
             place = f * p.spread + row * wide * NR
-            pack_panel(source, p.rows * p.columns, 1, count, NR, p.columns, shift(target, place))
+            invoke(p.packer, source, p.rows * p.columns, count, p.columns, shift(target, place))
 
 
 @inner
@@ -133,10 +132,11 @@ def _add_tiles(p, images, is_first, block, block_stop, grid, tiles, deltas, resu
                 transform_delta(shift(deltas, place), wide * NR, shift(m, n * NR), m_point)
             for t in range(POINTS):
                 for b in range(block, block_stop):
-                    tap_tile(
-                        shift(tiles, t * size), shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.channels - b * MR),
-                        line, 1, count, shift(m, t * m_point), min(NR, p.filters - panel * NR),
-                        is_first and unit == 0, shift(result, t * point + (panel * blocks + b) * MR * NR),
+                    invoke(
+                        p.tile, shift(tiles, t * size), shift(pointer_at(p.offsets, 0), b * MR),
+                        min(MR, p.channels - b * MR), line, 1, count, shift(m, t * m_point),
+                        min(NR, p.filters - panel * NR), int(is_first and unit == 0),
+                        shift(result, t * point + (panel * blocks + b) * MR * NR),
                     )  # fmt: skip
 
 
@@ -180,6 +180,9 @@ def sum_tiles_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
     partial = (POINTS * blocks * MR + 1) * panels * NR
     values = (
         *addresses_of(x, delta, w, dw, db),
+        tap_tile.address(dtype),
+        copy_to_grid.address(dtype),
+        pack_deltas.address(dtype),
         *(tiles.addresses[name] for name in ("copy", "units", "runs", "offsets")),
         *(len(tiles.units) - 1, N, groups, channels, filters, math.prod(on.image), *on.output, spread),
         *(tiles.channel, tiles.row, images, pitch, chunks, parts, descends, *factors),

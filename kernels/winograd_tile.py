@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
 from fastbp.kernels._jit import inner
-from fastbp.kernels._pointers import load, store
+from fastbp.kernels._pointers import constant, load, stack_buffer, store
 from fastbp.kernels._vector import INDEX, Vectors
 
 POINTS = 16  # elements of a transformed tile
@@ -87,28 +87,21 @@ def transform_results(typing_context, m, point, bias, result):
 @inner
 def transform_weight(w, is_turned, result, point):
     """result[t point] = U[t] of the 3 x 3 window at w; is_turned: of the window turned round."""
-    half = (load(w, 0) - load(w, 0) + 1) / 2
+    half, rows = constant(w, 1) / constant(w, 2), stack_buffer(w, 12)
+    first, step = (8, -1) if is_turned else (0, 1)
+    for j in range(3):
+        x, y = load(w, first + step * j), load(w, first + step * (3 + j))
+        z = load(w, first + step * (6 + j))
+        store(rows, j, x)
+        store(rows, 3 + j, half * (x + z) + half * y)
+        store(rows, 6 + j, half * (x + z) - half * y)
+        store(rows, 9 + j, z)
     for i in range(4):
-        # row i of G g
-        x = _row_of_weight(w, i, 0, is_turned, half)
-        y = _row_of_weight(w, i, 1, is_turned, half)
-        z = _row_of_weight(w, i, 2, is_turned, half)
+        x, y, z = load(rows, 3 * i), load(rows, 3 * i + 1), load(rows, 3 * i + 2)
         store(result, 4 * i * point, x)
         store(result, (4 * i + 1) * point, half * (x + z) + half * y)
         store(result, (4 * i + 2) * point, half * (x + z) - half * y)
         store(result, (4 * i + 3) * point, z)
-
-
-@inner
-def _row_of_weight(w, i, j, is_turned, half):
-    """Element j of row i of G g."""
-    first, step = (8 - j, -3) if is_turned else (j, 3)
-    if i == 0:
-        return load(w, first)
-    if i == 3:
-        return load(w, first + 2 * step)
-    outer, middle = half * (load(w, first) + load(w, first + 2 * step)), half * load(w, first + step)
-    return outer + middle if i == 1 else outer - middle
 
 
 @intrinsic
@@ -144,28 +137,14 @@ def transform_delta(typing_context, delta, row, result, point):
 @inner
 def weight_gradient(u, point, result):
     """result[k] = (G' U G)[k] for the 3 x 3 elements k of a window, U[t] at u + t point."""
-    half = (load(u, 0) - load(u, 0) + 1) / 2
+    half, rows = constant(u, 1) / constant(u, 2), stack_buffer(u, 12)
+    for j in range(4):
+        above, below = load(u, (4 + j) * point), load(u, (8 + j) * point)
+        store(rows, j, load(u, j * point) + half * (above + below))
+        store(rows, 4 + j, half * (above - below))
+        store(rows, 8 + j, load(u, (12 + j) * point) + half * (above + below))
     for i in range(3):
-        for j in range(3):
-            if j == 0:
-                value = _row_of_gradient(u, point, i, 0, half) + half * (
-                    _row_of_gradient(u, point, i, 1, half) + _row_of_gradient(u, point, i, 2, half)
-                )
-            elif j == 1:
-                value = half * (_row_of_gradient(u, point, i, 1, half) - _row_of_gradient(u, point, i, 2, half))
-            else:
-                value = _row_of_gradient(u, point, i, 3, half) + half * (
-                    _row_of_gradient(u, point, i, 1, half) + _row_of_gradient(u, point, i, 2, half)
-                )
-            store(result, 3 * i + j, value)
-
-
-@inner
-def _row_of_gradient(u, point, i, j, half):
-    """Element j of row i of G' U."""
-    above, below = load(u, (4 + j) * point), load(u, (8 + j) * point)
-    if i == 0:
-        return load(u, j * point) + half * (above + below)
-    if i == 1:
-        return half * (above - below)
-    return load(u, (12 + j) * point) + half * (above + below)
+        above, below = load(rows, 4 * i + 1), load(rows, 4 * i + 2)
+        store(result, 3 * i, load(rows, 4 * i) + half * (above + below))
+        store(result, 3 * i + 1, half * (above - below))
+        store(result, 3 * i + 2, load(rows, 4 * i + 3) + half * (above + below))

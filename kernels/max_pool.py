@@ -1,0 +1,280 @@
+"""Maximum pooling: every window of a channel becomes its largest element.
+
+    y[n, c, o] = the largest real x[n, c, place(o, k)]       index[n, c, o] = its k, the first one of several
+    dx[n, c, i] = sum of dy[n, c, o] f'(y[n, c, o]) over the windows o whose largest element is i
+
+x, dx (N, C, image), y, dy (N, C, windows), for images of one, two or three dimensions. Padding never is the largest
+element, and NaN is larger than any number. Work goes along the rows of y, element of the window by element, in vectors;
+windows of two elements side by side, the usual ones, never leave the registers.
+"""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import check_number, check_output, distinct, rows, unflat
+from fastbp.kernels._jit import inner, task
+from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
+from fastbp.kernels._program import NotRecordable, addresses_of, recorder, submit
+from fastbp.kernels._record import Record
+from fastbp.kernels.activation import sloped
+from fastbp.kernels.epilogue import IDENTITY, check_activation
+from fastbp.kernels.partition import share
+from fastbp.kernels.pool import check_pool, pool_windows_of
+from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
+from fastbp.kernels.windows import AXES, BEFORE, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
+
+_INDICES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.int64))
+
+# x, dx (planes, image), y, dy, index (planes, results); tables of the windows; and what `_Tables` says of them.
+MAX_POOL = Record(
+    "x dx y dy index table spans steps elements planes image results pairs tiles first behind activation", "slope"
+)
+
+
+def index_dtype(size: tuple[int, ...]) -> np.dtype:
+    """The smallest integer type that tells apart all elements of a window of ``size``."""
+    elements = math.prod(size)
+    return np.dtype(np.uint8 if elements <= 2**8 else np.uint16 if elements <= 2**16 else np.int64)
+
+
+def _for_each_index(make):
+    """The task that ``make(number)`` defines, for every type of index, which that of ``number`` is."""
+    tasks = {}
+    for dtype in _INDICES:
+        function = make(dtype.type(0))
+        function.__name__ = f"{make.__name__}_{dtype.name}"
+        tasks[dtype] = task(MAX_POOL)(function)
+    return tasks
+
+
+class _Tables(NamedTuple):
+    """The windows as the tasks need them."""
+
+    table: np.ndarray  # `Windows.table`
+    spans: np.ndarray  # `Windows.spans`
+    steps: np.ndarray  # places from the first element of a window to each of them
+    pairs: bool  # windows of two side by side along rows, and on one image of a volume
+    tiles: bool  # every element is in one window
+    first: int  # rows of windows that lie on the image whole: from here
+    behind: int  # to here
+
+
+@lru_cache(maxsize=256)
+def _tables(on: Windows) -> _Tables:
+    table, spans = on.table(), on.spans()
+    image, size, stride, dilation, before, output = table.T
+    k = np.indices(size).reshape(AXES, -1)
+    steps = np.array([image[1] * image[2], image[2], 1]) @ (k * dilation[:, None])
+    side_by_side = size[2] == stride[2] == 2 and dilation[2] == 1 and before[2] == 0 and 2 * output[2] <= image[2]
+    pairs = side_by_side and size[0] == 1 and before[0] == 0 and output[2] > 0
+    alone = (before == 0) & (stride == size) & ((dilation == 1) | (size == 1)) & (output * size == image)
+    place = np.arange(output[1]) * stride[1] - before[1]
+    inside = np.flatnonzero((place >= 0) & (place + (size[1] - 1) * dilation[1] < image[1]))
+    first, behind = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    return _Tables(table, spans, np.ascontiguousarray(steps), bool(pairs), bool(alone.all()), first, behind)
+
+
+@inner
+def _place(table, axis, o, k):
+    """Where element ``k`` of window ``o`` lies on an axis."""
+    start = o * integer(table, axis, 6, STRIDE) - integer(table, axis, 6, BEFORE)
+    return start + k * integer(table, axis, 6, DILATION)
+
+
+@inner
+def _raise(u, stride, y, best, k, start, stop, is_first):
+    """Raise y to the elements of u where these are larger, or first, and note in ``best`` that they are element k."""
+    for o in range(start, stop):
+        v, largest = load(u, o * stride), load(y, o)
+        wins = is_first | ((not v <= largest) & (largest == largest))
+        store(y, o, v if wins else largest)
+        store(best, o, k if wins else load(best, o))
+
+
+@_for_each_index
+def _max_pool_forward(number):
+    def forward(p, t, threads):
+        """Pool share ``t`` of the planes."""
+        x, y, index = pointer_at(p.x, p.slope), pointer_at(p.y, p.slope), pointer_at(p.index, number)
+        D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
+        KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
+        OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+        h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
+        h_dilation, dilation = integer(p.table, 1, 6, DILATION), integer(p.table, 2, 6, DILATION)
+        first_plane, stop_plane = share(p.planes, 1, t, threads)
+        for plane in range(first_plane, stop_plane):
+            of_image = shift(x, plane * p.image)
+            for row in range(OD * OH):
+                od, oh = row // OH, row % OH
+                target = plane * p.results + row * OW
+                u, largest, best = of_image, shift(y, target), shift(index, target)
+                if p.pairs and p.first <= oh < p.behind:
+                    if oh == p.first:  # and all rows behind it
+                        start = _place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)
+                        largest_of_pairs(
+                            shift(u, start * W), h_stride * W, p.behind - p.first, h_dilation * W, KH, largest, best, OW
+                        )
+                    continue
+                is_first = True
+                for line in range(KD * KH):
+                    d, h = _place(p.table, 0, od, line // KH), _place(p.table, 1, oh, line % KH)
+                    if not (0 <= d < D and 0 <= h < H):
+                        continue
+                    u = shift(of_image, (d * H + h) * W)
+                    for k in range(KW):
+                        begin, end = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
+                        if is_first and k == 0:
+                            for o in range(begin):  # windows that start in the padding
+                                real = (dilation - 1 - _place(p.table, 2, o, 0)) // dilation
+                                store(largest, o, load(u, _place(p.table, 2, o, real)))
+                                store(best, o, type(number)(line * KW + real))
+                        which, from_u = type(number)(line * KW + k), shift(u, integer(p.spans, k, 3, 2))
+                        if stride <= 2:
+                            raise_row(
+                                shift(from_u, begin * stride), stride, shift(largest, begin), shift(best, begin),
+                                which, end - begin, is_first and k == 0,
+                            )  # fmt: skip
+                        else:
+                            _raise(from_u, stride, largest, best, which, begin, end, is_first and k == 0)
+                    is_first = False
+        return 0
+
+    return forward
+
+
+@_for_each_index
+def _max_pool_backward(number):
+    def backward(p, t, threads):
+        """The gradient of share ``t`` of the planes."""
+        dx, dy, y = pointer_at(p.dx, p.slope), pointer_at(p.dy, p.slope), pointer_at(p.y, p.slope)
+        index = pointer_at(p.index, number)
+        H, W, KH = integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE), integer(p.table, 1, 6, SIZE)
+        OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+        h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
+        row_step = integer(p.table, 1, 6, DILATION) * W
+        # pairs that do not overlap are written, and nothing is added up
+        pairs = p.pairs != 0 and h_stride * W > (KH - 1) * row_step
+        first_plane, stop_plane = share(p.planes, 1, t, threads)
+        for plane in range(first_plane, stop_plane):
+            gradient = shift(dx, plane * p.image)
+            if not (pairs and p.tiles):
+                for i in range(p.image):
+                    store(gradient, i, constant(gradient, 0))
+            for row in range(OD * OH):
+                od, oh = row // OH, row % OH
+                place = plane * p.results + row * OW
+                start = (_place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)) * W + _place(p.table, 2, 0, 0)
+                if pairs and p.first <= oh < p.behind:
+                    if oh == p.first:
+                        place_pairs(
+                            shift(dy, place), shift(index, place), shift(y, place), OW, p.activation, p.slope,
+                            shift(gradient, start), h_stride * W, p.behind - p.first, row_step, KH,
+                        )  # fmt: skip
+                    continue
+                for o in range(OW):
+                    k = load(index, place + o)
+                    if 0 <= k < p.elements:  # an index that is not of `max_pool_forward` does no harm
+                        i = start + o * stride + integer(p.steps, 0, 1, k)
+                        if 0 <= i < p.image:
+                            delta = sloped(load(dy, place + o), load(y, place + o), p.activation, p.slope)
+                            store(gradient, i, load(gradient, i) + delta)
+        return 0
+
+    return backward
+
+
+def _run(tasks, on, x, dx, y, dy, index, activation, slope):
+    """Run the task for the type of ``index`` on arrays in C order; one of x and dx, and dy, may be None."""
+    tables, image = _tables(on), x if x is not None else dx
+    if y.size == 0 and dx is None:
+        return
+    values = (
+        *addresses_of(x, dx, y, dy),
+        *(a.ctypes.data for a in (index, tables.table, tables.spans, tables.steps)),
+        *(tables.steps.size, math.prod(image.shape[:2]), math.prod(on.image), math.prod(on.output)),
+        *(tables.pairs, tables.tiles, tables.first, tables.behind, activation, slope),
+    )
+    kept = [a for a in (x, dx, y, dy, index, tables.table, tables.spans, tables.steps) if a is not None]
+    submit(MAX_POOL, image.dtype, values, (tasks[index.dtype],), _runtime.pays_threads(4 * image.size), kept)
+
+
+def _in_order(*arrays):
+    """The arrays in C order; while a program is recorded they must be so already."""
+    ordered = [rows(x) for x in arrays]
+    if recorder() and any(x is not y for x, y in zip(arrays, ordered, strict=True)):
+        raise NotRecordable
+    return ordered
+
+
+def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *, ceil=False):
+    """The largest element of every window, and which one it is.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64, shape (N, C, W), (N, C, H, W) or (N, C, D, H, W)
+    out : ndarray, same dtype, shape (N, C, windows)
+        Overwritten.
+    index : ndarray of `index_dtype` (uint8 for windows of up to 256 elements), shape of ``out``
+        Overwritten with the place in the window, in row-major order, for `max_pool_backward`.
+    size, stride, padding, dilation, ceil
+        As in `fastbp.kernels.windows.windows`; the stride is ``size`` if it is None.
+
+    Raises
+    ------
+    ValueError
+        When windows do not fit, one holds padding only, or shapes differ.
+    TypeError
+        When dtypes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> x = np.array([[[[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]]]])
+    >>> y, index = np.empty((1, 1, 2, 2)), np.empty((1, 1, 2, 2), np.uint8)
+    >>> kernels.max_pool_forward(x, y, index, 2)
+    >>> y
+    array([[[[6., 8.],
+             [3., 4.]]]])
+    """
+    name = "max_pool_forward"
+    on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
+    check_pool(name, on, index_dtype(on.size), x=x, out=out, index=index)
+    check_output(name, "out", out)
+    check_output(name, "index", index)
+    distinct(name, out, x, index)
+    distinct(name, index, x)
+    source, y, best = _in_order(x, out, index)
+    _run(_max_pool_forward, on, source, None, y, None, best, IDENTITY, 0.0)
+    unflat(y, out)
+    unflat(best, index)
+
+
+def max_pool_backward(dy, index, dx, size, stride=None, padding=0, dilation=1, *, ceil=False):
+    """dx = dy at the largest elements of the windows, else 0; ``index`` and the numbers as of `max_pool_forward`."""
+    numbers = size, stride, padding, dilation
+    max_pool_delta(dy, index, dy, dx, IDENTITY, 0.0, *numbers, ceil=ceil, name="max_pool_backward")
+
+
+def max_pool_delta(
+    dy, index, y, dx, activation, slope, size, stride=None, padding=0, dilation=1, *, ceil=False, name="max_pool_delta"
+):
+    """dx = dy * f'(y) at the largest elements of the windows, else 0: the delta of the activation f before a pooling.
+
+    The largest element of a window is an output of f, and y, the output of the pooling, is that number: so it is all
+    that the derivative needs. ``activation`` names f by an integer of ``epilogue.py``, ``slope`` is that of the leaky
+    rectifier; the rest as in `max_pool_forward`.
+    """
+    on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
+    check_pool(name, on, index_dtype(on.size), dx=dx, dy=dy, index=index, y=y)
+    check_activation(activation)
+    check_number(name, slope=slope)
+    check_output(name, "dx", dx)
+    distinct(name, dx, dy, index, y)
+    delta, best, largest, result = _in_order(dy, index, y, dx)
+    _run(_max_pool_backward, on, None, result, largest, delta, best, activation, slope)
+    unflat(result, dx)
