@@ -84,7 +84,29 @@ def test_ratio_of_products(products):
     assert products.mean([0.5, 2.0, 8.0]) == pytest.approx(2.0)
 
 
-def test_asv_tracks_every_product_and_network(compare, products):
+@pytest.mark.parametrize("layer", load("convolutions").LAYERS)
+def test_convolutions_agree(layer):
+    """Sums of at most 32 * 1024 products of normal numbers, of which none is beyond 36; half of them may be one way."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    convolutions = load("convolutions")
+    results = []
+    for library in convolutions.LIBRARIES:
+        forward, backward, arrays = convolutions.CALLS[library](layer, convolutions.operands(layer))
+        forward()
+        backward()
+        results.append(arrays())
+    ours, theirs = results
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        length = 32 * 1024 if name in ("dw", "db") else 1152
+        np.testing.assert_allclose(
+            value, theirs[name], rtol=0, atol=length * 18 * np.finfo(np.float32).eps, err_msg=name
+        )
+
+
+def test_asv_tracks_every_product_layer_and_network(compare, products):
     suite = load("suite.gemm")
     assert suite.SHAPES == products.PRODUCTS
+    assert list(load("convolutions").LAYERS) == load("suite.conv").LAYERS
     assert load("suite.training").Ratio.params[0] == list(compare.NETWORKS)
