@@ -265,3 +265,30 @@ def test_derivative_of_the_activation_below(numbers, name, dtype):
     # sums of at most four numbers of normal size, each of them rounded three times
     sloped = expected * reference.activation_slope(name, h, slope)
     reference.assert_within(dx, sloped, 4 * 5 * 4 * reference.eps(dtype))
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_pytorch_agrees(axes, ceil):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pools are not compared with it")
+    x = np.random.default_rng(0).integers(-3, 4, (2, 3, *(11, 9, 8)[:axes])).astype(np.float64)  # with ties
+    tensor = torch.tensor(x, requires_grad=True)
+    for size, stride, padding, dilation in [(2, 2, 0, 1), (3, 2, 1, 1), (3, 1, 1, 2), (2, 3, 1, 1)]:
+        numbers = {"size": size, "stride": stride, "padding": padding, "dilation": dilation, "ceil": ceil}
+        y = getattr(torch.nn.functional, f"max_pool{axes}d")(tensor, size, stride, padding, dilation, ceil_mode=ceil)
+        dy = np.random.default_rng(1).integers(1, 9, tuple(y.shape)).astype(np.float64)
+        (expected,) = torch.autograd.grad(y, tensor, torch.tensor(dy))
+        out, index, dx = np.empty_like(dy), np.empty(dy.shape, np.uint8), np.empty_like(x)
+        kernels.max_pool_forward(x, out, index, **numbers)
+        kernels.max_pool_backward(dy, index, dx, **numbers)
+        np.testing.assert_array_equal(out, y.detach().numpy())
+        np.testing.assert_array_equal(dx, expected.numpy())
+        for count_padding in (False, True) if dilation == 1 else ():
+            function = getattr(torch.nn.functional, f"avg_pool{axes}d")
+            y = function(tensor, size, stride, padding, ceil, count_padding)
+            (expected,) = torch.autograd.grad(y, tensor, torch.tensor(dy))
+            kernels.avg_pool_forward(x, out, **numbers, count_padding=count_padding)
+            kernels.avg_pool_backward(dy, dx, **numbers, count_padding=count_padding)
+            eps = np.finfo(np.float64).eps  # sums of at most 27 small integers are exact, their quotients are rounded
+            np.testing.assert_allclose(out, y.detach().numpy(), rtol=2 * eps, atol=0)
+            np.testing.assert_allclose(dx, expected.numpy(), rtol=27 * 2 * eps, atol=27 * 9 * eps)
