@@ -42,8 +42,8 @@ from fastbp.kernels.winograd_tile import POINTS, transform_inputs, transform_res
 
 _ROWS = HEIGHTS[0]
 
-# Channels and filters from which the transforms cost less than they save. Microseconds of 16 images of 16 x 16 in float32
-# on one core (Zen 4), by these tiles / by direct sums:
+# Channels and filters from which the transforms cost less than they save. Microseconds of 16 images of 16 x 16 in
+# float32 on one core (Zen 4), by these tiles / by direct sums:
 #     as many channels as filters     8         12         16         24         32
 #     forward                       98/94    142/150    200/229    339/447    526/762
 #     gradient by the weight       159/140   178/196    226/248    412/595    570/782
