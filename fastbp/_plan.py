@@ -18,9 +18,23 @@ from fastbp.op import Context, Deltas
 
 
 def _is_elementwise(layer: Layer) -> TypeGuard[Activation]:
-    """Whether the kernels' f and f' are what the layer computes: a subclass may have overridden them."""
-    kind = type(layer)
-    return isinstance(layer, Activation) and kind.forward is Activation.forward and kind.backward is Activation.backward
+    """Whether the kernels' f and f' are what the layer computes."""
+    return _is_plain(layer, Activation)
+
+
+def _heeds(layer: Layer, flag: str) -> bool:
+    """Whether the layer says so, and no class below the one that says it has another forward or backward."""
+    kinds = type(layer).__mro__
+    said, forward, backward = (
+        next(i for i, kind in enumerate(kinds) if name in vars(kind)) for name in (flag, "forward", "backward")
+    )
+    return bool(getattr(layer, flag)) and said <= min(forward, backward)
+
+
+def _is_plain(layer: Layer, kind: type[Layer]) -> bool:
+    """Whether the layer does what its ``kind`` does: a subclass may have overridden it."""
+    of_layer = type(layer)
+    return isinstance(layer, kind) and of_layer.forward is kind.forward and of_layer.backward is kind.backward
 
 
 class Plan:
@@ -37,18 +51,18 @@ class Plan:
         for i, layer in enumerate(layers):
             if not _is_elementwise(layer):
                 continue
-            if i and layers[i - 1].is_fusible:
+            if i and _heeds(layers[i - 1], "is_fusible"):
                 self.contexts[i - 1].activation, self.contexts[i - 1].slope = layer.code, layer.slope
                 self._fused[i] = True
             behind = i + 1
             while behind < len(layers) and type(layers[behind]) is Flatten:
                 behind += 1
-            if behind < len(layers) and layers[behind].takes_derivative:
+            if behind < len(layers) and _heeds(layers[behind], "takes_derivative"):
                 self.contexts[behind].below, self.contexts[behind].below_slope = layer.code, layer.slope
                 self._folded[i] = True
         for i, layer in enumerate(layers):
             behind = i + 2 if i + 1 < len(layers) and self._fused[i + 1] and self._folded[i + 1] else i + 1
-            if isinstance(layer, Conv) and behind < len(layers) and isinstance(layers[behind], MaxPool):
+            if _is_plain(layer, Conv) and behind < len(layers) and _is_plain(layers[behind], MaxPool):
                 self.contexts[behind].overwrites_input = True
         with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]
         self._first = with_parameters[0] if with_parameters else len(layers)

@@ -108,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"units of hidden layers (default: {_defaults('hidden')})",
     )
-    train.add_argument("--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers")
+    train.add_argument(
+        "--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers and convolutions"
+    )
     train.add_argument(
         "--epochs", type=_positive, help=f"passes over the training set (default: {_defaults('epochs')})"
     )

@@ -12,6 +12,7 @@ from numba import prange, types
 from numpy.lib.array_utils import byte_bounds
 
 from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import rows
 from fastbp.kernels._jit import NotRecordable as NotRecordable
 from fastbp.kernels._jit import array, call, index, kernel, vector
 from fastbp.kernels._pointers import address, pointer_at, store
@@ -166,6 +167,14 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
         program.needs_workspace(call.record)
     program.add(call.steps, call.record, *kept)
     return call.record, 0
+
+
+def in_order(*arrays):
+    """The arrays in C order; while a program is recorded they must be so already."""
+    ordered = [None if x is None else rows(x) for x in arrays]
+    if recorder() and any(x is not y for x, y in zip(arrays, ordered, strict=True)):
+        raise NotRecordable
+    return ordered
 
 
 @contextmanager

@@ -16,8 +16,8 @@ explains how it is read off the images.
 
 import numpy as np
 
-from fastbp.kernels._arrays import check_number, check_output, check_shape, require_real, rows, unflat
-from fastbp.kernels._program import NotRecordable, recorder
+from fastbp.kernels._arrays import check_number, check_output, check_shape, require_real, unflat
+from fastbp.kernels._program import in_order
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.correlate import Correlation, correlate_images
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, SLOPE, check_activation
@@ -91,14 +91,6 @@ def _check_outputs(name, inputs, **outputs):
                 raise ValueError(f"{name}: {key} must not overlap {other}")
 
 
-def _in_order(*arrays):
-    """The arrays in C order; while a program is recorded they must be so already."""
-    ordered = [None if x is None else rows(x) for x in arrays]
-    if recorder() and any(x is not y for x, y in zip(arrays, ordered, strict=True)):
-        raise NotRecordable
-    return ordered
-
-
 def _correlate(on, correlation):
     """The sums by the faster algorithm."""
     if correlation.result.size:
@@ -115,7 +107,7 @@ def conv_activation_forward(
     check_activation(activation)
     check_number(name, slope=slope)
     _check_outputs(name, {"x": x, "w": w, "b": b}, out=out)
-    source, weight, bias, result = _in_order(x, w, b, out)
+    source, weight, bias, result = in_order(x, w, b, out)
     _correlate(on, Correlation(source, weight, bias, None, result, groups, False, ACTIVATE, activation, slope))
     unflat(result, out)
 
@@ -211,7 +203,7 @@ def conv_delta(
     check_activation(activation)
     check_number(name, slope=slope)
     _check_outputs(name, {"delta": delta, "w": w, "h": h}, dx=dx)
-    source, weight, below, result = _in_order(delta, w, h, dx)
+    source, weight, below, result = in_order(delta, w, h, dx)
     is_sloped = h is not None and activation != IDENTITY
     form = SLOPE if is_sloped and on.stride[-1] == 1 else ACTIVATE
     of_tile = (activation, slope) if form == SLOPE else (IDENTITY, 0.0)
@@ -260,7 +252,7 @@ def conv_gradient(
     _check(name, on, x=x, w=w, delta=delta, dw=dw, db=db)
     check_number(name, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
-    ordered = _in_order(delta, x, w, dw, db)
+    ordered = in_order(delta, x, w, dw, db)
     _add_taps(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0))
     _copy_back(ordered[3:], (dw, db))
 
@@ -275,6 +267,6 @@ def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation
     _check(name, on, x=x, w=w, delta=delta, b=b)
     check_number(name, lr=lr, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x}, w=w, b=b)
-    source, images, weight, bias = _in_order(delta, x, w, b)
+    source, images, weight, bias = in_order(delta, x, w, b)
     _add_taps(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), descends=True)
     _copy_back((weight, bias), (w, b))

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_number, check_output, distinct, rows, unflat
+from fastbp.kernels._arrays import check_number, check_output, distinct, unflat
 from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
-from fastbp.kernels._program import NotRecordable, addresses_of, recorder, submit
+from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
 from fastbp.kernels.epilogue import IDENTITY, check_activation
@@ -202,14 +202,6 @@ def _run(tasks, on, x, dx, y, dy, index, activation, slope):
     submit(MAX_POOL, image.dtype, values, (tasks[index.dtype],), _runtime.pays_threads(4 * image.size), kept)
 
 
-def _in_order(*arrays):
-    """The arrays in C order; while a program is recorded they must be so already."""
-    ordered = [rows(x) for x in arrays]
-    if recorder() and any(x is not y for x, y in zip(arrays, ordered, strict=True)):
-        raise NotRecordable
-    return ordered
-
-
 def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *, ceil=False):
     """The largest element of every window, and which one it is.
 
@@ -248,7 +240,7 @@ def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *,
     check_output(name, "index", index)
     distinct(name, out, x, index)
     distinct(name, index, x)
-    source, y, best = _in_order(x, out, index)
+    source, y, best = in_order(x, out, index)
     _run(_max_pool_forward, on, source, None, y, None, best, IDENTITY, 0.0)
     unflat(y, out)
     unflat(best, index)
@@ -275,6 +267,6 @@ def max_pool_delta(
     check_number(name, slope=slope)
     check_output(name, "dx", dx)
     distinct(name, dx, dy, index, y)
-    delta, best, largest, result = _in_order(dy, index, y, dx)
+    delta, best, largest, result = in_order(dy, index, y, dx)
     _run(_max_pool_backward, on, None, result, largest, delta, best, activation, slope)
     unflat(result, dx)

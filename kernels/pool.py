@@ -220,7 +220,12 @@ def pool_windows(name, image, size, stride, padding, dilation, ceil):
 @lru_cache(maxsize=256)
 def _all_are_real(on):
     """Whether every window has an element on the image."""
-    return all(_real(on, axis).any(axis=1).all() for axis in range(len(on.image)))
+    axes = zip(on.image, on.size, on.stride, on.dilation, on.before, on.output, strict=True)
+    for n, k, s, d, before, count in axes:
+        # the first one, or the last one, lies on padding: of millions of windows only these are looked at
+        if before > (k - 1) * d or (count - 1) * s - before >= n:
+            return False
+    return all(_count(on, axis, 0, on.image[axis]).all() for axis in range(len(on.image)))
 
 
 def pool_windows_of(name, key, x, *numbers):
@@ -229,22 +234,20 @@ def pool_windows_of(name, key, x, *numbers):
     return pool_windows(name, x.shape[2:], *numbers)
 
 
-def _places(on, axis):
-    """Where the elements of every window lie on an axis, an array (windows, elements)."""
-    o, k = np.arange(on.output[axis])[:, None], np.arange(on.size[axis])
-    return o * on.stride[axis] + k * on.dilation[axis] - on.before[axis]
-
-
-def _real(on, axis):
-    places = _places(on, axis)
-    return (places >= 0) & (places < on.image[axis])
+def _count(on, axis, start, stop):
+    """For every window of an axis, how many of its elements lie from start to stop - 1."""
+    dilation = on.dilation[axis]
+    place = np.arange(on.output[axis]) * on.stride[axis] - on.before[axis]
+    first = np.maximum(0, -((place - start) // dilation))  # the ceiling of (start - place) / dilation
+    last = np.minimum(on.size[axis] - 1, (stop - 1 - place) // dilation)
+    return np.maximum(0, last - first + 1)
 
 
 def _counts(on, count_padding):
     """For each of three axes, how many elements of each window count: their products are the sizes of the windows."""
     counts = [
-        (_places(on, axis) < on.image[axis] + on.behind[axis] if count_padding else _real(on, axis)).sum(axis=1)
-        for axis in range(len(on.image))
+        _count(on, axis, -before if count_padding else 0, image + (behind if count_padding else 0))
+        for axis, (image, before, behind) in enumerate(zip(on.image, on.before, on.behind, strict=True))
     ]
     return [np.ones(1, np.int64)] * (AXES - len(counts)) + counts
 

@@ -21,6 +21,7 @@ from numba import types
 
 from fastbp.kernels._jit import array, inner
 
+MOST = 2**31 - 1  # of every number: products of two of them are integers of 64 bits
 AXES = 3  # compiled code sees every image as (N, C, D, H, W)
 IMAGE, SIZE, STRIDE, DILATION, BEFORE, OUTPUT = range(6)  # columns of `Windows.table`
 IMAGES = {1: "(N, C, W)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
@@ -120,6 +121,8 @@ def windows(
         if ceil and room % strides[axis] and count * strides[axis] < image[axis] + before:
             count += 1
         output.append(count)
+    # where there is one window, the stride leads nowhere
+    strides = tuple(1 if count == 1 else s for count, s in zip(output, strides, strict=True))
     all_before, all_behind = (tuple(side[i] for side in sides) for i in (0, 1))
     return Windows(tuple(image), sizes, strides, dilations, all_before, all_behind, tuple(output))
 
@@ -151,6 +154,8 @@ def _per_axis(name: str, key: str, value: Any, axes: int, least: int) -> tuple[i
         raise TypeError(f"{name}: {key} must be one integer or {axes}, got {value!r}") from None
     if len(numbers) != axes:
         raise ValueError(f"{name}: {key} must be one integer or {axes}, got {value!r}")
+    if any(number > MOST for number in numbers):
+        raise ValueError(f"{name}: {key} must be at most {MOST}, got {value!r}")
     if any(number < least for number in numbers):
         raise ValueError(f"{name}: {key} must be {'positive' if least else 'at least 0'}, got {value!r}")
     return numbers

@@ -273,3 +273,31 @@ def test_gradients_by_the_inputs_take_turns_in_two_arrays():
             owners.clear()
             plan.backward(RNG.normal(size=plan.forward(x).shape), input_grad=True)
     assert len(owners) == 2
+
+
+class TanhOfConv(fb.Conv2d):
+    """A layer of the user's that needs its own output on the way back, which a pool behind it must leave alone."""
+
+    def forward(self, ctx, x):
+        y = super().forward(ctx, x)
+        np.tanh(y, out=y)
+        ctx.saved = (*ctx.saved, y)
+        return y
+
+    def backward(self, ctx, dy):
+        x, y = ctx.saved
+        ctx.saved = (x,)
+        dx = super().backward(ctx, dy * (1 - y * y))
+        ctx.saved = x, y
+        return dx
+
+
+@pytest.mark.parametrize("between", [(), (fb.ReLU,), (fb.LeakyReLU,)], ids=len)
+def test_subclasses_are_not_fused(between):
+    layers = TanhOfConv(4, 3), *(kind() for kind in between), fb.MaxPool2d(2), fb.Flatten(), fb.Affine(3)
+    net = fb.Sequential(*layers, input_shape=(2, 6, 6), dtype="float64", seed=0)
+    x, labels = RNG.normal(size=(5, 2, 6, 6)), RNG.integers(0, 3, 5)
+    plan = net._training_plan()
+    assert not any(plan._fused)
+    assert not any(ctx.overwrites_input for ctx in plan.contexts)
+    fb.check_gradients(net, x, labels, loss=fb.SoftmaxCrossEntropy())

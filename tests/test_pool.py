@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fastbp import kernels
 from fastbp.kernels import _runtime, epilogue
+from fastbp.kernels.pool import _all_are_real, pool_windows
 from fastbp.kernels.windows import windows
 
 axis = st.tuples(*[st.integers(1, high) for high in (9, 4, 3, 3)], st.tuples(st.integers(0, 3), st.integers(0, 3)))
@@ -292,3 +293,23 @@ def test_pytorch_agrees(axes, ceil):
             eps = np.finfo(np.float64).eps  # sums of at most 27 small integers are exact, their quotients are rounded
             np.testing.assert_allclose(out, y.detach().numpy(), rtol=2 * eps, atol=0)
             np.testing.assert_allclose(dx, expected.numpy(), rtol=27 * 2 * eps, atol=27 * 9 * eps)
+
+
+def test_millions_of_windows_on_padding_are_refused_at_once():
+    with pytest.raises(ValueError, match="a window lies on padding only"):
+        pool_windows("pool", (8, 8), 2, 2, 10**9, 1, False)
+
+
+@given(axes, st.booleans())
+def test_windows_on_padding_only_are_found(axes, ceil):
+    image, size, stride, dilation, padding = map(list, zip(*axes, strict=True))
+    try:
+        on = windows("pool", tuple(image), size, stride, padding, dilation, ceil=ceil)
+    except ValueError:
+        assume(False)
+    places = [
+        np.arange(n)[:, None] * s - b + np.arange(k) * d
+        for n, s, b, k, d in zip(on.output, on.stride, on.before, on.size, on.dilation, strict=True)
+    ]
+    real = all(((p >= 0) & (p < n)).any(axis=1).all() for p, n in zip(places, image, strict=True))
+    assert _all_are_real(on) == real
