@@ -68,9 +68,7 @@ def test_wrong_types_are_refused(key, value):
 
 
 def test_numbers_that_lead_beyond_integers():
-    with pytest.raises(
-        ValueError, match="conv: stride must be at most 2147483647, got 10"
-    ):
+    with pytest.raises(ValueError, match="conv: stride must be at most 2147483647, got 10"):
         windows("conv", (4, 4), 3, stride=10**30)
     one = windows("conv", (4, 4), 3, stride=2**31 - 1)
     assert one.output == one.stride == (1, 1)  # a stride from one window leads nowhere
