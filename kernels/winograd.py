@@ -65,9 +65,7 @@ class Tiles(NamedTuple):
     copy: np.ndarray  # as in `grid.Pass`
     units: np.ndarray  # rows (first run, first piece), and one row behind them
     runs: np.ndarray  # rows (first lane, place on the grid of a channel, image)
-    pieces: (
-        np.ndarray
-    )  # rows (place in the results of the unit, place in those of a channel, image, number of elements)
+    pieces: np.ndarray  # rows (place in the results of a unit, place in those of a channel, image, elements)
     offsets: np.ndarray  # of each channel of a chunk of transformed tiles
     images: int
     row: int  # elements of a row of the grid
