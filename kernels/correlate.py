@@ -110,10 +110,18 @@ def _packed_sizes(p):
     return blocks, blocks * _ROWS * p.depth, blocks * _ROWS
 
 
+@inner
+def pack_bias(p, first, count, target):
+    """The biases of a block of ``count`` rows, 0 for rows that are not there and where there is no bias."""
+    bias = pointer_at(p.bias, p.slope)
+    for i in range(_ROWS):
+        store(target, i, load(bias, first + i) if p.bias != 0 and i < count else constant(target, 0))
+
+
 @task(CORRELATION)
 def pack_rows(p, t, threads):
     """Pack share ``t`` of A: block after block of rows, k after k, with 0 for rows that are not there."""
-    w, bias, work = pointer_at(p.w, p.slope), pointer_at(p.bias, p.slope), pointer_at(p.work, p.slope)
+    w, work = pointer_at(p.w, p.slope), pointer_at(p.work, p.slope)
     taps = pointer_at(p.taps, 0)
     zero = constant(work, 0)
     blocks, size, bias_size = _packed_sizes(p)
@@ -122,9 +130,7 @@ def pack_rows(p, t, threads):
         group, first = n // blocks, n % blocks * _ROWS
         count = min(_ROWS, p.rows - first)
         height = tile_height(count)
-        target = shift(work, p.groups * size + group * bias_size + first)
-        for i in range(_ROWS):
-            store(target, i, load(bias, group * p.rows + first + i) if p.bias != 0 and i < count else zero)
+        pack_bias(p, group * p.rows + first, count, shift(work, p.groups * size + group * bias_size + first))
         for phase in range(p.phase_count):
             depth, used = integer(p.phases, phase, 6, DEPTH), integer(p.phases, phase, 6, TAPS)
             first_tap = integer(p.phases, phase, 6, FIRST_TAP)

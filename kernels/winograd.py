@@ -23,10 +23,10 @@ import numpy as np
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._jit import inner, invoke, task
-from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._pointers import constant, integer, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import store_piece
+from fastbp.kernels.correlate import pack_bias, store_piece
 from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import (
     HEIGHTS,
@@ -146,7 +146,7 @@ def _sizes(p):
 @task(TRANSFORMED)
 def pack_transformed(p, t, threads):
     """Transform and pack share ``t`` of the weights, with 0 for rows that are not there."""
-    w, bias, work = pointer_at(p.w, p.slope), pointer_at(p.bias, p.slope), pointer_at(p.work, p.slope)
+    w, work = pointer_at(p.w, p.slope), pointer_at(p.work, p.slope)
     zero = constant(work, 0)
     blocks, size, bias_size = _sizes(p)
     start, stop = share(p.groups * blocks, 1, t, threads)
@@ -154,9 +154,7 @@ def pack_transformed(p, t, threads):
         group, first = n // blocks, n % blocks * _ROWS
         count = min(_ROWS, p.rows - first)
         height = tile_height(count)
-        biases = shift(work, p.groups * size + group * bias_size + first)
-        for i in range(_ROWS):
-            store(biases, i, load(bias, group * p.rows + first + i) if p.bias != 0 and i < count else zero)
+        pack_bias(p, group * p.rows + first, count, shift(work, p.groups * size + group * bias_size + first))
         target = shift(work, group * size + first * p.channels * POINTS)
         point = p.channels * height
         for c in range(p.channels):
