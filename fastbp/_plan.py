@@ -1,12 +1,12 @@
 """How a chain of layers is run: which layer writes where, and what is fused.
 
-Two fusions keep the passes over memory few:
+Three fusions keep the passes over memory few:
 
     forward     activation behind Affine or Conv           one product with the activation in its epilogue
     backward    activation before Affine, Conv or MaxPool  dx times f'(h) on the way, nothing left for the activation
+    both        Conv, activation or none, MaxPool          results are pooled image by image, and never stored
 
-Between the activation and what takes its derivative there may be a Flatten, which leaves every number in its place. The
-output of a Conv before a MaxPool is read by nothing on the way backward, and gives its memory to the gradient by it.
+Between the activation and what takes its derivative there may be a Flatten, which leaves every number in its place.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ class Plan:
         self.contexts = [Context(keep_buffers=keep_buffers, deltas=self._deltas) for _ in layers]
         self._sizes = [0] * len(layers)  # of the inputs in the last pass
         self.loss_context = Context(keep_buffers=keep_buffers)
-        self._fused = [False] * len(layers)  # activation done by the layer before, on the way forward
-        self._folded = [False] * len(layers)  # derivative done by the layer behind, on the way backward
+        self._fused = [False] * len(layers)  # done by a layer before, on the way forward
+        self._folded = [False] * len(layers)  # done by another layer, on the way backward
         for i, layer in enumerate(layers):
             if not _is_elementwise(layer):
                 continue
@@ -61,23 +61,24 @@ class Plan:
                 self.contexts[behind].below, self.contexts[behind].below_slope = layer.code, layer.slope
                 self._folded[i] = True
         for i, layer in enumerate(layers):
-            behind = i + 2 if i + 1 < len(layers) and self._fused[i + 1] and self._folded[i + 1] else i + 1
+            behind = i + 2 if i + 1 < len(layers) and self._fused[i + 1] else i + 1
             if _is_plain(layer, Conv) and behind < len(layers) and _is_plain(layers[behind], MaxPool):
-                self.contexts[behind].overwrites_input = True
+                self.contexts[i].pool = layers[behind]
+                self._fused[behind] = self._folded[behind] = True
         with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]
         self._first = with_parameters[0] if with_parameters else len(layers)
 
     def kept_outputs(self) -> list[int]:
-        """Layers whose outputs take memory of their own: not the fused activations, nor `Flatten`, which is a view."""
-        return [i for i, layer in enumerate(self.layers) if not self._fused[i] and not isinstance(layer, Flatten)]
+        """Layers whose outputs take memory of their own: the last ones of fused ones, and not `Flatten`, a view."""
+        fused = [*self._fused[1:], False]
+        kept = [i for i, behind in enumerate(fused) if not behind]
+        return [i for i in kept if not isinstance(self.layers[i], Flatten)]
 
     def delta_sizes(self, sizes: Sequence[int]) -> list[int]:
         """Elements of the two arrays of `Deltas`, for layers with inputs of ``sizes``."""
         needed, turn = [0, 0], 1
         for i in range(len(self.layers) - 1, self._first, -1):
-            if self.contexts[i].overwrites_input:
-                turn = 1  # both are free again
-            elif not self._folded[i] and type(self.layers[i]) is not Flatten:
+            if not self._folded[i] and type(self.layers[i]) is not Flatten:
                 turn = 1 - turn
                 needed[turn] = max(needed[turn], sizes[i])
         return needed

@@ -48,8 +48,8 @@ class Context:
     activation, slope : int, float
         Activation that the operation applies to its output (a constant of `fastbp.kernels.epilogue`), set by a plan
         that fuses the layer behind.
-    overwrites_input : bool
-        Whether backward may write the gradient by the input over the input: nobody reads that any more.
+    pool : Op, optional
+        Maximum pool that the operation applies to its output, behind the activation, set likewise.
     below, below_slope : int, float
         Activation whose output the input is, and whose derivative backward multiplies into the input's gradient.
     l2, accumulate, rate :
@@ -64,7 +64,7 @@ class Context:
         self.needs_input_grad = True
         self.activation, self.slope = IDENTITY, 0.0
         self.below, self.below_slope = IDENTITY, 0.0
-        self.overwrites_input = False
+        self.pool: Op | None = None
         self.l2 = 0.0
         self.accumulate = False
         self.rate: float | None = None

@@ -25,8 +25,8 @@ class Cost:
     batch_size : int
     layers : tuple of LayerCost
     activation_bytes : int
-        Bytes that are kept for the backward pass: outputs of the layers, and indices of maximum pools. An activation
-        behind an affine layer or a convolution keeps one array, not two.
+        Bytes that are kept for the backward pass: outputs of the layers, and indices of maximum pools. An affine layer
+        or a convolution and the activation behind it keep one array, with a maximum pool next the output of the pool.
     delta_bytes : int
         Bytes of the gradients by the outputs on the way back: of the loss, and of two layers at a time.
     itemsize : int

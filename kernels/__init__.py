@@ -50,6 +50,7 @@ from fastbp.kernels.pool import avg_pool_backward as avg_pool_backward
 from fastbp.kernels.pool import avg_pool_forward as avg_pool_forward
 from fastbp.kernels.pool import global_avg_pool_backward as global_avg_pool_backward
 from fastbp.kernels.pool import global_avg_pool_forward as global_avg_pool_forward
+from fastbp.kernels.pooled import Pooled as Pooled
 from fastbp.kernels.softmax import log_softmax_backward as log_softmax_backward
 from fastbp.kernels.softmax import log_softmax_forward as log_softmax_forward
 from fastbp.kernels.softmax import softmax_backward as softmax_backward

@@ -90,7 +90,7 @@ class Task(Routine):
 
     def __init__(self, function, record):
         # a record is passed by its address
-        super().__init__(function, lambda dtype: (record.type(dtype), index, index))
+        super().__init__(function, lambda dtype: (record.type(_REALS[dtype.char]), index, index))
 
 
 @intrinsic

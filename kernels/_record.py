@@ -29,9 +29,9 @@ class Record:
 
         self.at = at
 
-    def type(self, dtype: np.dtype) -> types.Record:
-        """Numba's type of the record for arrays of ``dtype``."""
-        return self._types[types.float32 if dtype.char == "f" else types.float64]
+    def type(self, real: types.Float) -> types.Record:
+        """Numba's type of the record with factors of type ``real``."""
+        return self._types[real]
 
     def new(self, dtype: np.dtype) -> np.ndarray:
         """An empty record for arrays of ``dtype``: one element whose fields can be set by name."""

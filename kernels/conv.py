@@ -21,6 +21,7 @@ from fastbp.kernels._program import in_order
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.correlate import Correlation, correlate_images
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, SLOPE, check_activation
+from fastbp.kernels.pooled import walk_back, walk_forward
 from fastbp.kernels.tap_sums import sum_taps_of
 from fastbp.kernels.windows import check_images, windows
 from fastbp.kernels.winograd import correlate_tiles, pays_winograd
@@ -62,11 +63,12 @@ def check_groups(name, channels, filters, groups):
         )
 
 
-def _check(name, on, **arrays):
-    """Refuse arrays that do not fit to the images, which come first, and the weight w."""
+def _check(name, on, pool=None, **arrays):
+    """Refuse arrays that do not fit to the images, which come first, and the weight w; the windows of the pool."""
     (key, x), w = next(iter(arrays.items())), arrays["w"]
     require_real(name, key, x.dtype)
-    output = len(x), len(w), *on.output
+    of_pool = None if pool is None else pool.windows(name, on.output)
+    output = len(x), len(w), *(on if of_pool is None else of_pool).output
     shapes = {
         **dict.fromkeys(("x", "h", "dx"), x.shape),
         **dict.fromkeys(("w", "dw"), w.shape),
@@ -79,6 +81,10 @@ def _check(name, on, **arrays):
         check_shape(name, other, value, shapes[other], key, x)
         if value.dtype != x.dtype:
             raise TypeError(f"{name}: {other} must be {x.dtype} as {key} is, got {value.dtype}")
+    if pool is not None:
+        other = next(other for other in ("out", "delta") if other in arrays)
+        pool.check(name, of_pool, other, arrays[other])
+    return of_pool
 
 
 def _check_outputs(name, inputs, **outputs):
@@ -99,16 +105,20 @@ def _correlate(on, correlation):
 
 
 def conv_activation_forward(
-    x, w, b, out, activation, slope=0.0, *, stride=1, padding=0, dilation=1, groups=1, name="conv_forward"
+    x, w, b, out, activation, slope=0.0, *, stride=1, padding=0, dilation=1, groups=1, pool=None, name="conv_forward"
 ):
-    """out = f(convolution of x with w, plus b), with f named by an integer of ``epilogue.py``; b may be None."""
+    """out = f(convolution of x with w, plus b), with f named by an integer of ``epilogue.py``; b may be None.
+
+    With a `Pooled` ``pool``, out is the maximum pool of that, and ``pool.index`` is written, too.
+    """
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
-    _check(name, on, x=x, w=w, b=b, out=out)
+    of_pool = _check(name, on, pool, x=x, w=w, b=b, out=out)
     check_activation(activation)
     check_number(name, slope=slope)
-    _check_outputs(name, {"x": x, "w": w, "b": b}, out=out)
+    _check_outputs(name, {"x": x, "w": w, "b": b}, out=out, **({} if pool is None else {"index": pool.index}))
     source, weight, bias, result = in_order(x, w, b, out)
-    _correlate(on, Correlation(source, weight, bias, None, result, groups, False, ACTIVATE, activation, slope))
+    walk = walk_forward(pool, of_pool, result)
+    _correlate(on, Correlation(source, weight, bias, None, result, groups, False, ACTIVATE, activation, slope, walk))
     unflat(result, out)
 
 
@@ -176,7 +186,19 @@ def conv_backward(dy, x, w, dx, dw, db, l2=0.0, *, stride=1, padding=0, dilation
 
 
 def conv_delta(
-    delta, w, h, dx, activation=IDENTITY, slope=0.0, *, stride=1, padding=0, dilation=1, groups=1, name="conv_delta"
+    delta,
+    w,
+    h,
+    dx,
+    activation=IDENTITY,
+    slope=0.0,
+    *,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    pool=None,
+    name="conv_delta",
 ):
     """The recursion of backpropagation: dx = (delta through w) * f'(h), the delta of the layer whose output h is.
 
@@ -192,6 +214,8 @@ def conv_delta(
         f, named by an integer of ``epilogue.py``, and the slope of the leaky rectifier.
     stride, padding, dilation, groups
         As in `conv_forward`.
+    pool : Pooled, optional
+        A pool behind the convolution: ``delta`` is the gradient by its output.
 
     Raises
     ------
@@ -199,7 +223,7 @@ def conv_delta(
         As in `conv_forward`.
     """
     on = conv_windows(name, dx, w, stride, padding, dilation, groups)
-    _check(name, on, dx=dx, w=w, delta=delta, h=h)
+    of_pool = _check(name, on, pool, dx=dx, w=w, delta=delta, h=h)
     check_activation(activation)
     check_number(name, slope=slope)
     _check_outputs(name, {"delta": delta, "w": w, "h": h}, dx=dx)
@@ -207,7 +231,8 @@ def conv_delta(
     is_sloped = h is not None and activation != IDENTITY
     form = SLOPE if is_sloped and on.stride[-1] == 1 else ACTIVATE
     of_tile = (activation, slope) if form == SLOPE else (IDENTITY, 0.0)
-    _correlate(on, Correlation(source, weight, None, below, result, groups, True, form, *of_tile))
+    walk = walk_back(pool, of_pool, source)
+    _correlate(on, Correlation(source, weight, None, below, result, groups, True, form, *of_tile, walk))
     if is_sloped and form != SLOPE:
         activation_backward(result, below, result, activation, slope)
     unflat(result, dx)
@@ -226,7 +251,20 @@ def _copy_back(results, outputs):
 
 
 def conv_gradient(
-    delta, x, w, dw, db, l2=0.0, *, stride=1, padding=0, dilation=1, groups=1, accumulate=False, name="conv_gradient"
+    delta,
+    x,
+    w,
+    dw,
+    db,
+    l2=0.0,
+    *,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    accumulate=False,
+    pool=None,
+    name="conv_gradient",
 ):
     """Gradients by the weight and the bias: dw and db of the formulas above, or these added to the arrays.
 
@@ -242,6 +280,8 @@ def conv_gradient(
         As in `conv_forward`.
     accumulate : bool
         Add to ``dw`` and ``db``.
+    pool : Pooled, optional
+        A pool behind the convolution: ``delta`` is the gradient by its output.
 
     Raises
     ------
@@ -249,24 +289,26 @@ def conv_gradient(
         As in `conv_forward`.
     """
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
-    _check(name, on, x=x, w=w, delta=delta, dw=dw, db=db)
+    of_pool = _check(name, on, pool, x=x, w=w, delta=delta, dw=dw, db=db)
     check_number(name, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
     ordered = in_order(delta, x, w, dw, db)
-    _add_taps(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0))
+    walk = walk_back(pool, of_pool, ordered[0])
+    _add_taps(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0), walk)
     _copy_back(ordered[3:], (dw, db))
 
 
-def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation=1, groups=1):
+def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation=1, groups=1, pool=None):
     """Gradient descent as the last step of the weight gradient, which is not stored itself; ``b`` may be None.
 
     w <- w - lr (dw + 2 l2 w),   b <- b - lr db;   arrays and errors as in `conv_gradient`.
     """
     name = "conv_sgd_update"
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
-    _check(name, on, x=x, w=w, delta=delta, b=b)
+    of_pool = _check(name, on, pool, x=x, w=w, delta=delta, b=b)
     check_number(name, lr=lr, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x}, w=w, b=b)
     source, images, weight, bias = in_order(delta, x, w, b)
-    _add_taps(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), descends=True)
+    walk = walk_back(pool, of_pool, source)
+    _add_taps(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), walk, descends=True)
     _copy_back((weight, bias), (w, b))

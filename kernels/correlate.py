@@ -52,15 +52,18 @@ from fastbp.kernels.grid_tile import (
 )
 from fastbp.kernels.grid_tile import UNITS as TILE_UNITS
 from fastbp.kernels.partition import round_up, share
+from fastbp.kernels.pooled import Walk
 
 _ROWS = HEIGHTS[0]
 
 # source (images, groups * channels, plane), result (images, groups * rows, plane), w by strides, bias or 0; the tables
 # of a `Pass`, by their addresses; and how the work is laid out: blocks of images, whose grids have `pitch` elements.
+# With a pool behind the convolution, pool or back and walk are those of a `Walk`, and `pooled` elements for every
+# thread hold the results of a block, or the deltas of an image; images of results lie `result_pitch` elements apart.
 CORRELATION = Record(
-    "work work_size needed source result h w bias tile copier copy phases taps offsets units tiles pieces "
-    "phase_count depth images groups channels rows source_plane result_plane channel step in_place block pitch "
-    "w_group w_row w_channel form activation",
+    "work work_size needed source result h w bias tile copier pool back walk copy phases taps offsets units tiles "
+    "pieces phase_count depth images groups channels rows source_plane result_plane result_pitch channel step in_place "
+    "block pitch pooled w_group w_row w_channel form activation",
     "slope",
 )
 
@@ -78,6 +81,7 @@ class Correlation(NamedTuple):
     form: int
     activation: int
     slope: float
+    walk: Walk = Walk()  # between the convolution, and source or result
 
     @property
     def sizes(self):
@@ -92,15 +96,27 @@ class Correlation(NamedTuple):
         of_result, of_source = (window, in_filter) if self.is_gradient else (in_filter, window)
         return len(self.w) // self.groups * in_filter, of_result, of_source
 
-    @property
-    def multiply_adds(self):
+    def planes(self, on):
+        """Elements of a channel of the source and of the result, for `Windows` ``on``."""
+        image, output = math.prod(on.image), math.prod(on.output)
+        return (output, image) if self.is_gradient else (image, output)
+
+    def pooled(self, on, images):
+        """Elements that a thread has for what is between the convolution and a pool, and from image to image."""
+        (channels, height), (source_plane, result_plane) = self.sizes, self.planes(on)
+        if self.walk.forward:
+            return round_up(images * height * result_plane, TILE_UNITS), height * result_plane
+        return round_up(channels * source_plane, TILE_UNITS) if self.walk.back else 0, self.result[0].size
+
+    def multiply_adds(self, on):
         """Of the direct sums."""
-        return self.result.size * self.sizes[0] * math.prod(self.w.shape[2:])
+        return len(self.source) * math.prod(on.output) * self.w.size
 
     @property
     def arrays(self):
         """All arrays that there are."""
-        return [x for x in (self.source, self.result, self.h, self.w, self.bias) if x is not None]
+        arrays = self.source, self.result, self.h, self.w, self.bias, *self.walk.kept
+        return [x for x in arrays if x is not None]
 
 
 @inner
@@ -153,7 +169,8 @@ def correlate(p, t, threads):
     work = pointer_at(p.work, p.slope)
     blocks, size, bias_size = _packed_sizes(p)
     first_grid = round_up(p.groups * (size + bias_size), TILE_UNITS)
-    grid = shift(work, first_grid + t * p.block * p.pitch)
+    grid = shift(work, first_grid + t * (p.block * p.pitch + p.pooled))
+    pooled = shift(grid, p.block * p.pitch)
     start, stop = share((p.images + p.block - 1) // p.block * p.groups * blocks, 1, t, threads)
     if start < stop and p.in_place == 0:
         for i in range(p.block * p.pitch):
@@ -170,18 +187,40 @@ def correlate(p, t, threads):
             pitch = p.groups * p.channels * p.source_plane
         else:
             for n in range(images):
-                place = ((image + n) * p.groups + group) * p.channels * p.source_plane
-                invoke(
-                    p.copier, shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch),
-                    p.channel,
-                )  # fmt: skip
-        target = (image * p.groups + group) * p.rows * p.result_plane
+                copy_image(p, source, (image + n) * p.groups + group, pooled, shift(grid, n * p.pitch))
+        plane = (image * p.groups + group) * p.rows
+        target = shift(result, plane * p.result_plane)
+        if p.pool:
+            target = pooled
         for phase in range(p.phase_count):
             _sum_phase(
                 p, phase, images, row_start, row_stop, origin, pitch, shift(work, group * size),
-                shift(work, p.groups * size + group * bias_size), shift(result, target), shift(h, target), blocks,
+                shift(work, p.groups * size + group * bias_size), target, shift(h, plane * p.result_plane), blocks,
             )  # fmt: skip
+        pool_results(p, images, row_start, row_stop, plane, pooled)
     return 0
+
+
+@inner
+def copy_image(p, source, number, pooled, grid):
+    """Copy the image of a group, the ``number``-th of all, onto the grid, back from behind the pool if there is one."""
+    first = number * p.channels
+    image = shift(source, first * p.source_plane)
+    if p.back:
+        invoke(p.back, p.walk, pooled, first, first + p.channels)
+        image = pooled
+    invoke(p.copier, image, p.source_plane, p.channels, p.copy, grid, p.channel)
+
+
+@inner
+def pool_results(p, images, row_start, row_stop, plane, pooled):
+    """Pool the results of blocks of rows, of the first image into planes from ``plane`` on, if there is a pool."""
+    if p.pool:
+        first, stop = row_start * _ROWS, min(p.rows, row_stop * _ROWS)
+        for n in range(images):
+            target = plane + n * p.groups * p.rows
+            results = shift(pooled, n * p.result_pitch + first * p.result_plane)
+            invoke(p.pool, p.walk, results, target + first, target + stop)
 
 
 @inner
@@ -194,7 +233,6 @@ def _sum_phase(p, phase, images, row_start, row_stop, grid, pitch, rows, bias, r
     offsets = shift(pointer_at(p.offsets, 0), first_offset)
     rows = shift(rows, first_offset * blocks * _ROWS)
     places, tile, lanes = stack_buffer(offsets, 8), grid_tile_buffer(grid), unit_lanes(grid)
-    image_size = p.groups * p.rows * p.result_plane
     for n in range(tiles):
         first_piece, stop_piece = integer(p.tiles, first_tile + n, 1, 0), integer(p.tiles, first_tile + n + 1, 1, 0)
         if integer(p.pieces, first_piece, 4, IMAGE_OF) >= images:
@@ -214,7 +252,7 @@ def _sum_phase(p, phase, images, row_start, row_stop, grid, pitch, rows, bias, r
             for piece in range(first_piece, stop_piece):
                 image = integer(p.pieces, piece, 4, IMAGE_OF)
                 if image < images:
-                    target = image * image_size + first * p.result_plane + integer(p.pieces, piece, 4, TARGET)
+                    target = image * p.result_pitch + first * p.result_plane + integer(p.pieces, piece, 4, TARGET)
                     _store_piece(
                         p, shift(tile, integer(p.pieces, piece, 4, LANE)), TILE_UNITS * lanes, height,
                         integer(p.pieces, piece, 4, COUNT), shift(result, target), shift(h, target),
@@ -260,20 +298,24 @@ def correlate_images(on, c):
     dtype, unit = c.source.dtype, unit_of(c.source.dtype)
     tables = (delta_pass if c.is_gradient else forward_pass)(on, channels, layout_of(dtype))
     pitch = round_up(channels * tables.channel, TILE_UNITS)
-    images, in_place = min(len(c.source), tables.images), tables.is_image and tables.is_whole
+    images = min(len(c.source), tables.images)
+    in_place = tables.is_image and tables.is_whole and not c.walk.back
     blocks, depth = -(-height // _ROWS), len(tables.offsets)
     packed = round_up(c.groups * blocks * _ROWS * (depth + 1), TILE_UNITS)
-    grids = 0 if in_place else numba.config.NUMBA_NUM_THREADS * images * pitch
+    pitch = 0 if in_place else pitch
+    pooled, result_pitch = c.pooled(on, images)
     values = (
         *addresses_of(c.source, c.result, c.h, c.w, c.bias),
         grid_tile.address(dtype),
         copy_to_grid.address(dtype),
+        *c.walk[:3],
         *(tables.addresses[name] for name in ("copy", "phases", "taps", "offsets", "units", "tiles", "pieces")),
         *(len(tables.phases), depth, len(c.source), c.groups, channels, height),
-        *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tables.channel, tables.step, in_place),
-        *(images, pitch, *c.pitches, c.form, c.activation, c.slope),
+        *(*c.planes(on), result_pitch, tables.channel, tables.step, in_place),
+        *(images, pitch, pooled, *c.pitches, c.form, c.activation, c.slope),
     )
-    wide = _runtime.pays_threads(packed * 16), _runtime.pays_threads(c.multiply_adds)
+    wide = _runtime.pays_threads(packed * 16), _runtime.pays_threads(c.multiply_adds(on))
     kept = *c.arrays, *tables.arrays()
-    needed = packed + grids + unit  # a unit may be read beyond the last grid
+    # a unit may be read beyond the last grid
+    needed = packed + numba.config.NUMBA_NUM_THREADS * (images * pitch + pooled) + unit
     submit(CORRELATION, dtype, values, (pack_rows, correlate), wide, kept, needed)

@@ -13,10 +13,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_number, check_output, distinct, unflat
-from fastbp.kernels._jit import inner, task
+from fastbp.kernels._jit import index as integer_type
+from fastbp.kernels._jit import inner, invoke, routine, task
 from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
 from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
@@ -29,9 +31,11 @@ from fastbp.kernels.windows import AXES, BEFORE, DILATION, IMAGE, OUTPUT, SIZE, 
 
 _INDICES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.int64))
 
-# x, dx (planes, image), y, dy, index (planes, results); tables of the windows; and what `_Tables` says of them.
+# walk: `pool_planes` or `place_planes`; images: x or dx (planes, image); y, dy, index (planes, results); tables of the
+# windows; and what `_Tables` says of them.
 MAX_POOL = Record(
-    "x dx y dy index table spans steps elements planes image results pairs tiles first behind activation", "slope"
+    "walk images y dy index table spans steps elements planes image results pairs tiles first behind activation",
+    "slope",
 )
 
 
@@ -42,13 +46,25 @@ def index_dtype(size: tuple[int, ...]) -> np.dtype:
 
 
 def _for_each_index(make):
-    """The task that ``make(number)`` defines, for every type of index, which that of ``number`` is."""
-    tasks = {}
+    """The routine that ``make(number)`` defines, for every type of index, which that of ``number`` is.
+
+    Its arguments are a record, a pointer to the first of some planes of images, the number of this plane and of the one
+    behind the last.
+    """
+    routines = {}
     for dtype in _INDICES:
         function = make(dtype.type(0))
         function.__name__ = f"{make.__name__}_{dtype.name}"
-        tasks[dtype] = task(MAX_POOL)(function)
-    return tasks
+        arguments = lambda real: (MAX_POOL.type(real), types.CPointer(real), integer_type, integer_type)  # noqa: E731
+        routines[dtype] = routine(arguments)(function)
+    return routines
+
+
+@task(MAX_POOL)
+def _max_pool(p, t, threads):
+    """Walk over share ``t`` of the planes."""
+    start, stop = share(p.planes, 1, t, threads)
+    return invoke(p.walk, p, shift(pointer_at(p.images, p.slope), start * p.image), start, stop)
 
 
 class _Tables(NamedTuple):
@@ -96,27 +112,26 @@ def _raise(u, stride, y, best, k, start, stop, is_first):
 
 
 @_for_each_index
-def _max_pool_forward(number):
-    def forward(p, t, threads):
-        """Pool share ``t`` of the planes."""
-        x, y, index = pointer_at(p.x, p.slope), pointer_at(p.y, p.slope), pointer_at(p.index, number)
+def pool_planes(number):
+    def pool(p, x, start, stop):
+        """Pool planes of x."""
+        y, index = pointer_at(p.y, p.slope), pointer_at(p.index, number)
         D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
         KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
         OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
         h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
         h_dilation, dilation = integer(p.table, 1, 6, DILATION), integer(p.table, 2, 6, DILATION)
-        first_plane, stop_plane = share(p.planes, 1, t, threads)
-        for plane in range(first_plane, stop_plane):
-            of_image = shift(x, plane * p.image)
+        for plane in range(start, stop):
+            of_image = shift(x, (plane - start) * p.image)
             for row in range(OD * OH):
                 od, oh = row // OH, row % OH
                 target = plane * p.results + row * OW
                 u, largest, best = of_image, shift(y, target), shift(index, target)
                 if p.pairs and p.first <= oh < p.behind:
                     if oh == p.first:  # and all rows behind it
-                        start = _place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)
+                        line = _place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)
                         largest_of_pairs(
-                            shift(u, start * W), h_stride * W, p.behind - p.first, h_dilation * W, KH, largest, best, OW
+                            shift(u, line * W), h_stride * W, p.behind - p.first, h_dilation * W, KH, largest, best, OW
                         )
                     continue
                 is_first = True
@@ -143,63 +158,63 @@ def _max_pool_forward(number):
                     is_first = False
         return 0
 
-    return forward
+    return pool
 
 
 @_for_each_index
-def _max_pool_backward(number):
-    def backward(p, t, threads):
-        """The gradient of share ``t`` of the planes."""
-        dx, dy, y = pointer_at(p.dx, p.slope), pointer_at(p.dy, p.slope), pointer_at(p.y, p.slope)
-        index = pointer_at(p.index, number)
+def place_planes(number):
+    def place(p, dx, start, stop):
+        """The gradient by planes of x."""
+        dy, y, index = pointer_at(p.dy, p.slope), pointer_at(p.y, p.slope), pointer_at(p.index, number)
         H, W, KH = integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE), integer(p.table, 1, 6, SIZE)
         OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
         h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
         row_step = integer(p.table, 1, 6, DILATION) * W
         # pairs that do not overlap are written, and nothing is added up
         pairs = p.pairs != 0 and h_stride * W > (KH - 1) * row_step
-        first_plane, stop_plane = share(p.planes, 1, t, threads)
-        for plane in range(first_plane, stop_plane):
-            gradient = shift(dx, plane * p.image)
+        for plane in range(start, stop):
+            gradient = shift(dx, (plane - start) * p.image)
             if not (pairs and p.tiles):
                 for i in range(p.image):
                     store(gradient, i, constant(gradient, 0))
             for row in range(OD * OH):
                 od, oh = row // OH, row % OH
                 place = plane * p.results + row * OW
-                start = (_place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)) * W + _place(p.table, 2, 0, 0)
+                origin = (_place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)) * W + _place(p.table, 2, 0, 0)
                 if pairs and p.first <= oh < p.behind:
                     if oh == p.first:
                         place_pairs(
                             shift(dy, place), shift(index, place), shift(y, place), OW, p.activation, p.slope,
-                            shift(gradient, start), h_stride * W, p.behind - p.first, row_step, KH,
+                            shift(gradient, origin), h_stride * W, p.behind - p.first, row_step, KH,
                         )  # fmt: skip
                     continue
                 for o in range(OW):
                     k = load(index, place + o)
                     if 0 <= k < p.elements:  # an index that is not of `max_pool_forward` does no harm
-                        i = start + o * stride + integer(p.steps, 0, 1, k)
+                        i = origin + o * stride + integer(p.steps, 0, 1, k)
                         if 0 <= i < p.image:
                             delta = sloped(load(dy, place + o), load(y, place + o), p.activation, p.slope)
                             store(gradient, i, load(gradient, i) + delta)
         return 0
 
-    return backward
+    return place
 
 
-def _run(tasks, on, x, dx, y, dy, index, activation, slope):
-    """Run the task for the type of ``index`` on arrays in C order; one of x and dx, and dy, may be None."""
-    tables, image = _tables(on), x if x is not None else dx
-    if y.size == 0 and dx is None:
-        return
+def walk_of(routines, on, images, y, dy, index, activation=IDENTITY, slope=0.0):
+    """The values of a record for arrays in C order, and the arrays that it points to; images and dy may be None."""
+    tables = _tables(on)
     values = (
-        *addresses_of(x, dx, y, dy),
+        routines[index.dtype].address(y.dtype),
+        *addresses_of(images, y, dy),
         *(a.ctypes.data for a in (index, tables.table, tables.spans, tables.steps)),
-        *(tables.steps.size, math.prod(image.shape[:2]), math.prod(on.image), math.prod(on.output)),
+        *(tables.steps.size, math.prod(y.shape[:2]), math.prod(on.image), math.prod(on.output)),
         *(tables.pairs, tables.tiles, tables.first, tables.behind, activation, slope),
     )
-    kept = [a for a in (x, dx, y, dy, index, tables.table, tables.spans, tables.steps) if a is not None]
-    submit(MAX_POOL, image.dtype, values, (tasks[index.dtype],), _runtime.pays_threads(4 * image.size), kept)
+    return values, [a for a in (images, y, dy, index, tables.table, tables.spans, tables.steps) if a is not None]
+
+
+def _run(images, values, kept):
+    submit(MAX_POOL, images.dtype, values, (_max_pool,), _runtime.pays_threads(4 * images.size), kept)
 
 
 def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *, ceil=False):
@@ -241,7 +256,8 @@ def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *,
     distinct(name, out, x, index)
     distinct(name, index, x)
     source, y, best = in_order(x, out, index)
-    _run(_max_pool_forward, on, source, None, y, None, best, IDENTITY, 0.0)
+    if y.size:
+        _run(source, *walk_of(pool_planes, on, source, y, None, best))
     unflat(y, out)
     unflat(best, index)
 
@@ -268,5 +284,5 @@ def max_pool_delta(
     check_output(name, "dx", dx)
     distinct(name, dx, dy, index, y)
     delta, best, largest, result = in_order(dy, index, y, dx)
-    _run(_max_pool_backward, on, None, result, largest, delta, best, activation, slope)
+    _run(result, *walk_of(place_planes, on, result, largest, delta, best, activation, slope))
     unflat(result, dx)

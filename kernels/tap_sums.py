@@ -38,9 +38,10 @@ _RESULTS_OF_CHUNK, _SHARES = 512, 16
 
 # x (images, groups * channels, x_plane), delta (images, groups * filters, delta_plane), dw and w (groups * filters,
 # depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid.
+# Behind a pool, back and walk are those of a `Walk`, and every thread has `pooled` elements for the deltas of an image.
 TAP_SUMS = Record(
-    "work work_size needed x delta w dw db tile copier packer copy offsets lines line_count width "
-    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch descends",
+    "work work_size needed x delta w dw db tile copier packer back walk copy offsets lines line_count width "
+    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch pooled descends",
     "alpha beta gamma",
 )
 
@@ -60,8 +61,9 @@ def sum_taps(p, t, threads):
     MR, NR, _ = tile_sizes(itemsize(work))
     blocks, panels, partial, packed = _sizes(p)
     taps = p.depth // p.channels
-    grid = shift(work, p.chunks * p.groups * partial + t * (p.pitch + round_up(packed, NR)))
+    grid = shift(work, p.chunks * p.groups * partial + t * (p.pitch + packed + p.pooled))
     delta_panels = shift(grid, p.pitch)
+    pooled = shift(delta_panels, packed)
     start, stop = share(p.chunks * p.groups * p.parts, 1, t, threads)
     if start < stop and p.in_place == 0:
         for i in range(p.pitch):
@@ -85,7 +87,7 @@ def sum_taps(p, t, threads):
                     p.copier, shift(x, place + first * p.x_plane), p.x_plane, last - first, p.copy,
                     shift(grid, first * p.channel), p.channel,
                 )  # fmt: skip
-            d = shift(delta, (image * p.groups + group) * p.filters * p.delta_plane)
+            d = deltas_of(p, delta, image * p.groups + group, p.delta_plane, pooled)
             if p.filters < FEW_FILTERS:
                 _add_dots(p, origin, d, block * MR, min(p.depth, block_stop * MR), is_first, result)
             else:
@@ -104,6 +106,17 @@ def sum_taps(p, t, threads):
             is_first = False
             image += 1
     return 0
+
+
+@inner
+def deltas_of(p, delta, number, plane, pooled):
+    """The deltas of a group of an image, the ``number``-th of all, back from behind the pool if there is one."""
+    first = number * p.filters
+    deltas = shift(delta, first * plane)
+    if p.back:
+        invoke(p.back, p.walk, pooled, first, first + p.filters)
+        deltas = pooled
+    return deltas
 
 
 @inner
@@ -200,10 +213,11 @@ def shares_of(images, results, groups, blocks):
     return chunks, min(blocks, -(-_SHARES // max(1, chunks * groups)))
 
 
-def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
+def sum_taps_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=False):
     """Gradients by the weight and bias of C-ordered, checked arrays, with alpha, beta, gamma of `finish_taps`.
 
-    ``descends``: dw and db are the parameters, alpha the negative learning rate.
+    ``walk``: from ``delta`` back to the convolution; ``descends``: dw and db are the parameters, alpha the negative
+    learning rate.
     """
     N, dtype = len(x), x.dtype
     channels, filters, window = x.shape[1] // groups, len(dw) // groups, math.prod(on.size)
@@ -214,18 +228,20 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
     chunks, parts = shares_of(N, results, groups, blocks)
     pitch = 0 if tables.is_image else round_up(channels * tables.channel, NR)
     partial = (blocks * MR + 1) * panels * NR
+    pooled = round_up(filters * results, NR) if walk.back else 0
     values = (
         *addresses_of(x, delta, w, dw, db),
         tap_tile.address(dtype),
         copy_to_grid.address(dtype),
         pack_deltas.address(dtype),
+        *walk[1:3],
         *(tables.addresses[name] for name in ("copy", "offsets", "lines")),
         *(len(tables.lines), tables.width, N, groups, channels, filters, depth, math.prod(on.image), results),
-        *(tables.channel, tables.is_image, chunks, parts, pitch, descends, *factors),
+        *(tables.channel, tables.is_image, chunks, parts, pitch, pooled, descends, *factors),
     )
-    wide = _runtime.pays_threads(delta.size * depth), _runtime.pays_threads(chunks * groups * partial * 4)
-    kept = [a for a in (x, delta, w, dw, db, *tables.arrays()) if a is not None]
-    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + panels * NR * results)
+    wide = _runtime.pays_threads(N * results * dw.size), _runtime.pays_threads(chunks * groups * partial * 4)
+    kept = [a for a in (x, delta, w, dw, db, *tables.arrays(), *walk.kept) if a is not None]
+    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + panels * NR * results + pooled)
     record, _ = submit(TAP_SUMS, dtype, values, (sum_taps, finish_taps), wide, kept, needed)
     if recorder() and descends:
         recorder().follows_rate(record)

@@ -14,7 +14,6 @@ its windows.
     correlate_transformed   images, groups, chunks of tiles; for these all points, and blocks of rows
 """
 
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, integer, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.correlate import pack_bias, store_piece
+from fastbp.kernels.correlate import copy_image, pack_bias, pool_results, store_piece
 from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import (
     HEIGHTS,
@@ -127,10 +126,10 @@ def _images_of_block(tiles: int, half: int) -> int:
 
 
 # source (images, groups * channels, source_plane), result (images, groups * rows, result_plane), w by strides; the
-# tables of `Tiles`; `pitch`: elements of the grid of an image.
+# tables of `Tiles`; `pitch`: elements of the grid of an image; the others as in `correlate.CORRELATION`.
 TRANSFORMED = Record(
-    "work work_size needed source result h w bias tile copier copy units runs pieces offsets unit_count "
-    "images groups channels rows source_plane result_plane channel grid_row block pitch "
+    "work work_size needed source result h w bias tile copier pool back walk copy units runs pieces offsets unit_count "
+    "images groups channels rows source_plane result_plane result_pitch channel grid_row block pitch pooled "
     "w_group w_row w_channel is_turned form activation",
     "slope",
 )
@@ -176,8 +175,10 @@ def correlate_transformed(p, t, threads):
     work = pointer_at(p.work, p.slope)
     blocks, size, bias_size = _sizes(p)
     tiles_size = POINTS * point_size(p.channels, unit_lanes(work))
-    grid = shift(work, round_up(p.groups * (size + bias_size), UNITS) + t * (p.block * p.pitch + tiles_size))
+    own = p.block * p.pitch + tiles_size + p.pooled
+    grid = shift(work, round_up(p.groups * (size + bias_size), UNITS) + t * own)
     tiles = shift(grid, p.block * p.pitch)
+    pooled = shift(tiles, tiles_size)
     start, stop = share((p.images + p.block - 1) // p.block * p.groups * blocks, 1, t, threads)
     if start < stop:
         for i in range(p.block * p.pitch):
@@ -189,17 +190,18 @@ def correlate_transformed(p, t, threads):
         start += row_stop - row_start
         images = min(p.block, p.images - image)
         for n in range(images):
-            place = ((image + n) * p.groups + group) * p.channels * p.source_plane
-            invoke(
-                p.copier, shift(source, place), p.source_plane, p.channels, p.copy, shift(grid, n * p.pitch), p.channel
-            )
-        target = (image * p.groups + group) * p.rows * p.result_plane
+            copy_image(p, source, (image + n) * p.groups + group, pooled, shift(grid, n * p.pitch))
+        plane = (image * p.groups + group) * p.rows
+        target = shift(result, plane * p.result_plane)
+        if p.pool:
+            target = pooled
         for unit in range(0, p.unit_count, UNITS):
             transform_chunk(p, unit, images, 0, p.channels, grid, tiles)
             _sum_chunk(
                 p, unit, images, row_start, row_stop, tiles, shift(work, group * size),
-                shift(work, p.groups * size + group * bias_size), shift(result, target), shift(h, target),
+                shift(work, p.groups * size + group * bias_size), target, shift(h, plane * p.result_plane),
             )  # fmt: skip
+        pool_results(p, images, row_start, row_stop, plane, pooled)
     return 0
 
 
@@ -247,7 +249,7 @@ def _sum_chunk(p, first, images, row_start, row_stop, tiles, weights, bias, resu
             for piece in range(integer(p.units, unit, 2, FIRST_PIECE), integer(p.units, unit + 1, 2, FIRST_PIECE)):
                 image = integer(p.pieces, piece, 4, IMAGE)
                 if image < images:
-                    target = (image * p.groups * p.rows + start) * p.result_plane + integer(p.pieces, piece, 4, TARGET)
+                    target = image * p.result_pitch + start * p.result_plane + integer(p.pieces, piece, 4, TARGET)
                     store_piece(
                         p, shift(y, integer(p.pieces, piece, 4, LANE)), row, height, integer(p.pieces, piece, 4, COUNT),
                         shift(result, target), shift(h, target),
@@ -270,20 +272,24 @@ def correlate_tiles(on, c):
     channels, height = c.sizes
     dtype, unit = c.source.dtype, unit_of(c.source.dtype)
     lead = (2 - on.before[0], 2 - on.before[1]) if c.is_gradient else on.before
-    tiles = tiles_of(c.source.shape[2:], lead, c.result.shape[2:], channels, unit)
+    source, result = (on.output, on.image) if c.is_gradient else (on.image, on.output)
+    tiles = tiles_of(source, lead, result, channels, unit)
     pitch = round_up(channels * tiles.channel, UNITS)
     blocks, images = -(-height // _ROWS), min(len(c.source), tiles.images)
     packed = round_up(c.groups * blocks * _ROWS * (channels * POINTS + 1), UNITS)
+    pooled, result_pitch = c.pooled(on, images)
     values = (
         *addresses_of(c.source, c.result, c.h, c.w, c.bias),
         grid_tile.address(dtype),
         copy_to_grid.address(dtype),
+        *c.walk[:3],
         *(tiles.addresses[name] for name in ("copy", "units", "runs", "pieces", "offsets")),
         *(len(tiles.units) - 1, len(c.source), c.groups, channels, height),
-        *(math.prod(c.source.shape[2:]), math.prod(c.result.shape[2:]), tiles.channel, tiles.row, images, pitch),
+        *(*c.planes(on), result_pitch, tiles.channel, tiles.row, images, pitch, pooled),
         *(*c.pitches, c.is_gradient, c.form, c.activation, c.slope),
     )
-    wide = _runtime.pays_threads(packed * 4), _runtime.pays_threads(c.multiply_adds / 2)
+    wide = _runtime.pays_threads(packed * 4), _runtime.pays_threads(c.multiply_adds(on) / 2)
     kept = *c.arrays, *tiles.arrays()
-    needed = packed + numba.config.NUMBA_NUM_THREADS * (images * pitch + POINTS * point_size(channels, unit))
+    own = images * pitch + POINTS * point_size(channels, unit) + pooled
+    needed = packed + numba.config.NUMBA_NUM_THREADS * own
     submit(TRANSFORMED, dtype, values, (pack_transformed, correlate_transformed), wide, kept, needed)

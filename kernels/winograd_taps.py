@@ -22,16 +22,17 @@ from fastbp.kernels._record import Record
 from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import UNITS, unit_lanes, unit_of
 from fastbp.kernels.partition import round_up, share, tile_sizes
-from fastbp.kernels.tap_sums import add_bias, add_chunks, finish_bias, finished, shares_of
+from fastbp.kernels.tap_sums import add_bias, add_chunks, deltas_of, finish_bias, finished, shares_of
 from fastbp.kernels.tap_tile import pack_deltas, tap_tile
 from fastbp.kernels.winograd import point_size, tiles_of, transform_chunk
 from fastbp.kernels.winograd_tile import POINTS, transform_delta, weight_gradient
 
 # x (images, groups * channels, x_plane), delta (images, groups * filters, rows, columns); dw, w (groups * filters,
-# channels, 9); the tables of `Tiles`; `spread`: elements of the deltas of one filter with the zeros behind them.
+# channels, 9); the tables of `Tiles`; `spread`: elements of the deltas of one filter with the zeros behind them; the
+# others as in `tap_sums.TAP_SUMS`.
 TRANSFORMED_TAPS = Record(
-    "work work_size needed x delta w dw db tile copier packer copy units runs offsets unit_count "
-    "images groups channels filters x_plane rows columns spread channel grid_row block pitch chunks parts descends",
+    "work work_size needed x delta w dw db tile copier packer back walk copy units runs offsets unit_count images "
+    "groups channels filters x_plane rows columns spread channel grid_row block pitch chunks parts pooled descends",
     "alpha beta gamma",
 )
 
@@ -59,10 +60,12 @@ def sum_tiles(p, t, threads):
     blocks, panels, partial, _ = _sizes(p)
     tiles_size = POINTS * point_size(p.channels, unit_lanes(work))
     spread = panels * NR * p.spread
-    own = p.block * p.pitch + tiles_size + p.block * spread + POINTS * _delta_point(unit_lanes(work), NR)
+    transformed = POINTS * _delta_point(unit_lanes(work), NR)
+    own = p.block * p.pitch + tiles_size + p.block * spread + transformed + p.pooled
     grid = shift(work, p.chunks * p.groups * partial + t * own)
     tiles = shift(grid, p.block * p.pitch)
     deltas = shift(tiles, tiles_size)
+    pooled = shift(deltas, p.block * spread + transformed)
     start, stop = share(p.chunks * p.groups * p.parts, 1, t, threads)
     if start < stop:
         for i in range(p.block * p.pitch):
@@ -84,7 +87,7 @@ def sum_tiles(p, t, threads):
                 place = (((image + n) * p.groups + group) * p.channels + first) * p.x_plane
                 target = shift(grid, n * p.pitch + first * p.channel)
                 invoke(p.copier, shift(x, place), p.x_plane, last - first, p.copy, target, p.channel)
-                d = shift(delta, ((image + n) * p.groups + group) * p.filters * p.rows * p.columns)
+                d = deltas_of(p, delta, (image + n) * p.groups + group, p.rows * p.columns, pooled)
                 _spread(p, d, NR, shift(deltas, n * spread))
                 if block == 0:
                     is_first = image + n == first_image
@@ -165,7 +168,7 @@ def finish_tiles(p, t, threads):
     return 0
 
 
-def sum_tiles_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
+def sum_tiles_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=False):
     """As `tap_sums.sum_taps_of`, for windows that `winograd.pays_winograd` says it for."""
     N, dtype = len(x), x.dtype
     channels, filters = x.shape[1] // groups, len(dw) // groups
@@ -178,18 +181,24 @@ def sum_tiles_of(on, groups, delta, x, w, dw, db, factors, *, descends=False):
     pitch = round_up(channels * tiles.channel, NR)
     spread = 4 * -(-on.output[0] // 2) * -(-on.output[1] // 2)
     partial = (POINTS * blocks * MR + 1) * panels * NR
+    pooled = round_up(filters * math.prod(on.output), NR) if walk.back else 0
     values = (
         *addresses_of(x, delta, w, dw, db),
         tap_tile.address(dtype),
         copy_to_grid.address(dtype),
         pack_deltas.address(dtype),
+        *walk[1:3],
         *(tiles.addresses[name] for name in ("copy", "units", "runs", "offsets")),
         *(len(tiles.units) - 1, N, groups, channels, filters, math.prod(on.image), *on.output, spread),
-        *(tiles.channel, tiles.row, images, pitch, chunks, parts, descends, *factors),
+        *(tiles.channel, tiles.row, images, pitch, chunks, parts, pooled, descends, *factors),
     )
-    wide = _runtime.pays_threads(delta.size * channels * 4), _runtime.pays_threads(chunks * groups * partial * 4)
-    kept = [a for a in (x, delta, w, dw, db, *tiles.arrays()) if a is not None]
-    own = images * (pitch + panels * NR * spread) + POINTS * (point_size(channels, unit) + (UNITS * unit + 1) * NR)
+    wide = (
+        _runtime.pays_threads(N * math.prod(on.output) * dw.size / 2),
+        _runtime.pays_threads(chunks * groups * partial * 4),
+    )
+    kept = [a for a in (x, delta, w, dw, db, *tiles.arrays(), *walk.kept) if a is not None]
+    transformed = POINTS * (point_size(channels, unit) + (UNITS * unit + 1) * NR)
+    own = images * (pitch + panels * NR * spread) + transformed + pooled
     needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * own
     tasks = sum_tiles, finish_tiles
     record, _ = submit(TRANSFORMED_TAPS, dtype, values, tasks, wide, kept, needed)

@@ -170,6 +170,19 @@ for case in range(cases):
     kernels.conv_delta(y, w, x, dx, 1, **numbers)
     kernels.conv_sgd_update(y, x, w, b, 0.0, **numbers)
     done += 1
+    if min(on.output) < 2:
+        continue
+    output = [n // 2 for n in on.output]
+    out, index = places[3].array(N, F, *output), places[2].array(N, F, *output, dtype=np.dtype(np.uint8))
+    _runtime.own.calls.pop(("work", dtype.char), None)
+    kernels.conv_activation_forward(x, w, None, out, 1, **numbers, pool=kernels.Pooled(index, 2))
+    pool = kernels.Pooled(index, 2, y=out, activation=1)
+    _runtime.own.calls.pop(("work", dtype.char), None)
+    kernels.conv_delta(out, w, None, dx, **numbers, pool=pool)
+    _runtime.own.calls.pop(("work", dtype.char), None)
+    kernels.conv_gradient(out, x, w, dw, db, **numbers, pool=pool)
+    assert db.sum(dtype=float) == out.sum(dtype=float)
+    assert (w.astype(float) * dw).sum() == (x.astype(float) * dx).sum()
 assert done > cases // 4, done
 print("ok", cases)
 """

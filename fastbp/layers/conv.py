@@ -10,6 +10,7 @@ from fastbp.initializers import Initializer
 from fastbp.kernels.conv import check_groups
 from fastbp.kernels.windows import Padding, Size, Windows, windows
 from fastbp.layers.layer import SAMPLES, Layer, Parameter, Source, check_windows
+from fastbp.layers.pool import MaxPool
 from fastbp.op import Context
 
 
@@ -88,15 +89,27 @@ class Conv(Layer):
         return {key: getattr(self, key) for key in ("stride", "padding", "dilation", "groups")}
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        y = ctx.output("y", (len(x), *self.output_shape(x.shape[1:])), x.dtype)
-        b = None if self.b is None else self.b.value
-        kernels.conv_activation_forward(x, self.w.value, b, y, ctx.activation, ctx.slope, **self._numbers())
+        shape, b, numbers = (len(x), *self.output_shape(x.shape[1:])), None, self._numbers()
+        if self.b is not None:
+            b = self.b.value
         ctx.saved = (x,)
+        if isinstance(ctx.pool, MaxPool):
+            y, index = ctx.pool.outputs(ctx, shape, x.dtype)
+            numbers["pool"] = kernels.Pooled(index, **ctx.pool.config())
+            ctx.saved = (x, index, y)
+        else:
+            y = ctx.output("y", shape, x.dtype)
+        kernels.conv_activation_forward(x, self.w.value, b, y, ctx.activation, ctx.slope, **numbers)
         return y
 
     def backward(self, ctx: Context, dy: Array) -> Array | None:
-        (x,) = ctx.saved
+        x, *behind = ctx.saved
         w, numbers = self.w.value, self._numbers()
+        if isinstance(ctx.pool, MaxPool):
+            index, y = behind
+            numbers["pool"] = kernels.Pooled(
+                index, **ctx.pool.config(), y=y, activation=ctx.activation, slope=ctx.slope
+            )
         dx = None
         if ctx.needs_input_grad:
             dx = ctx.input_gradient(dy, x.shape)

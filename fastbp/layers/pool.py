@@ -4,7 +4,7 @@ import math
 from typing import Any, ClassVar
 
 from fastbp import kernels
-from fastbp._checks import Array
+from fastbp._checks import Array, Real
 from fastbp.kernels.pool import pool_windows
 from fastbp.kernels.windows import Padding, Size, Windows
 from fastbp.layers.layer import SAMPLES, Layer, check_windows
@@ -64,11 +64,14 @@ class MaxPool(Pool):
         on = self._windows(input_shape)
         return math.prod(self.output_shape(input_shape)) * int(kernels.index_dtype(on.size).itemsize)
 
+    def outputs(self, ctx: Context, shape: tuple[int, ...], dtype: Real) -> tuple[Array, Array]:
+        """Arrays for the output and the index of inputs of this shape."""
+        on = self._windows(shape[1:])
+        output = (*shape[:2], *on.output)
+        return ctx.output("y", output, dtype), ctx.output("index", output, kernels.index_dtype(on.size))
+
     def forward(self, ctx: Context, x: Array) -> Array:
-        on = self._windows(x.shape[1:])
-        shape = (*x.shape[:2], *on.output)
-        y = ctx.output("y", shape, x.dtype)
-        index = ctx.output("index", shape, kernels.index_dtype(on.size))
+        y, index = self.outputs(ctx, x.shape, x.dtype)
         kernels.max_pool_forward(x, y, index, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
         ctx.saved = (x, index, y)
         return y
@@ -77,7 +80,7 @@ class MaxPool(Pool):
         x, index, y = ctx.saved
         if not ctx.needs_input_grad:
             return None
-        dx = x if ctx.overwrites_input else ctx.input_gradient(dy, x.shape)
+        dx = ctx.input_gradient(dy, x.shape)
         numbers = self.size, self.stride, self.padding, self.dilation
         kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, *numbers, ceil=self.ceil)
         return dx
