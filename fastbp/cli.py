@@ -20,7 +20,7 @@ import fastbp as fb
 from fastbp import optimizers
 from fastbp._checks import Array, as_labels, as_one_of_k, as_real, check_finite
 from fastbp.info import describe
-from fastbp.kernels import _cache
+from fastbp.kernels import _ahead, _cache
 from fastbp.recipes import ACTIVATIONS, BATCH, RECIPES, as_images, convolutional, perceptron
 from fastbp.serialization import check_target, write_npz
 
@@ -215,21 +215,23 @@ def _train(arguments: argparse.Namespace) -> int:
     optimizer = optimizers.BY_NAME[arguments.optimizer](_given(arguments.lr, recipe.rate))
     _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes\n")
     sys.stdout.flush()
-    if _cache.is_empty() and _cache.writable():
-        sys.stderr.write("compiling the kernels, once on this machine: a few seconds\n")
+    kernels = _ahead.missing(_ahead.CONVOLUTIONAL if arguments.model == "cnn" else _ahead.PERCEPTRON, net.dtype)
+    if kernels and _cache.writable():
+        sys.stderr.write("compiling the kernels, once on this machine: some ten seconds\n")
     interrupted = False
     try:
-        net.fit(
-            x_train,
-            y_train,
-            loss=loss,
-            optimizer=optimizer,
-            l2=arguments.l2,
-            batch_size=arguments.batch_size,
-            epochs=_given(arguments.epochs, recipe.epochs),
-            validation_data=(x_test, y_test),
-            progress=True,
-        )
+        with _ahead.compiling(kernels, net.dtype):
+            net.fit(
+                x_train,
+                y_train,
+                loss=loss,
+                optimizer=optimizer,
+                l2=arguments.l2,
+                batch_size=arguments.batch_size,
+                epochs=_given(arguments.epochs, recipe.epochs),
+                validation_data=(x_test, y_test),
+                progress=True,
+            )
     except KeyboardInterrupt:
         interrupted = True
         sys.stderr.write("\ninterrupted\n")

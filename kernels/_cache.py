@@ -73,9 +73,9 @@ def writable() -> bool:
     return True
 
 
-def is_empty() -> bool:
-    """Whether no kernel has been compiled for this cache yet."""
-    return FOLDER is None or not FOLDER.is_dir() or not any(FOLDER.iterdir())
+def has(name: str) -> bool:
+    """Whether a function of this name has been compiled for this cache."""
+    return FOLDER is not None and any(FOLDER.glob(f"{name}-*.bin"))
 
 
 class KernelCache(caching.NullCache):

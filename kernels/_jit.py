@@ -57,6 +57,9 @@ class NotRecordable(Exception):
     """A kernel that is not made of tasks, or arrays that would have to be copied, while a program is recorded."""
 
 
+ROUTINES: dict[str, "Routine"] = {}  # all there are, by the names of their files
+
+
 class Routine:
     """A function of numbers and pointers that other compiled functions call through its address; it returns 0.
 
@@ -68,6 +71,7 @@ class Routine:
         self.function = function
         self.arguments = arguments
         self._compiled = {}
+        ROUTINES[_file_name(function)] = self
 
     def address(self, dtype):
         """Where the machine code for ``dtype`` starts."""

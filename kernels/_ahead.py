@@ -1,0 +1,61 @@
+"""Kernels compiled ahead of their use, by other processes.
+
+Numba compiles one function at a time in a process. Where several processors are free, other processes compile the
+kernels that come last in the order of use and leave them in the cache, and this process those that come first; where
+they meet, the rest is loaded. What fails there is compiled here: nothing depends on it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import numpy as np
+
+from fastbp.kernels import _cache, _runtime
+from fastbp.kernels._jit import ROUTINES
+
+# What takes longest to compile for a training step, in the order of use.
+PERCEPTRON = "gemm.pack", "gemm.multiply", "product.describe", "loss.softmax_cross_entropy"
+CONVOLUTIONAL = (
+    *("max_pool.pool_planes_uint8", "correlate.pack_rows", "correlate.correlate"),
+    *("winograd.pack_transformed", "winograd.correlate_transformed"),
+    *PERCEPTRON,
+    *("winograd_taps.sum_tiles", "winograd_taps.finish_tiles", "tap_sums.sum_taps", "tap_sums.finish_taps"),
+)
+_MOST = 3  # helpers: more would start later than they are needed
+
+
+def missing(names: Sequence[str], dtype: np.dtype) -> list[str]:
+    """Those of ``names`` that no process has compiled for this dtype yet; none if it has the first, always used one."""
+    absent = [name for name in names if not _cache.has(f"{name}-{dtype.char}")]
+    return absent if names[0] in absent else []
+
+
+@contextmanager
+def compiling(names: Sequence[str], dtype: np.dtype) -> Iterator[None]:
+    """Have other processes compile the kernels of these names while the body runs."""
+    helpers: list[subprocess.Popen[bytes]] = []
+    count = min(_MOST, len(names) - 1, _runtime.get_num_threads() - 1) if _cache.writable() else 0
+    nothing = subprocess.DEVNULL
+    with suppress(OSError):  # without a further process this one compiles
+        for n in range(count):
+            command = [sys.executable, "-m", __name__, str(dtype), *names[::-1][n::count]]
+            helpers.append(subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing))
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.terminate()
+            helper.wait()
+
+
+def _main(dtype: str, *names: str) -> None:
+    for name in names:
+        ROUTINES[name].compile(np.dtype(dtype))
+
+
+if __name__ == "__main__":
+    import fastbp.kernels  # noqa: F401  all routines are known then
+
+    _main(*sys.argv[1:])
