@@ -109,11 +109,20 @@ def check_number(value: Any, name: str, least: float = 0.0, *, above: bool = Fal
     return number
 
 
+def check_flag(value: Any, name: str) -> bool:
+    """``value`` as a bool; TypeError for what is none, such as a text that says no."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def check_shape(value: Any, name: str) -> tuple[int, ...]:
     """``value``, an integer or a sequence of integers of at least 1, as a tuple."""
     sizes = (value,) if isinstance(value, int | np.integer) else value
     if not isinstance(sizes, tuple | list) and not (isinstance(sizes, np.ndarray) and sizes.ndim == 1):
         raise TypeError(f"{name} must be an integer or a tuple of integers, got {value!r}")
+    if len(sizes) > 1 and any(isinstance(size, int | np.integer) and size < 1 for size in sizes):
+        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return tuple(check_count(size, name) for size in sizes)
 
 

@@ -44,10 +44,10 @@ def lecun(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 BY_NAME: dict[str, Initializer] = {"he": he, "glorot": glorot, "lecun": lecun}
 
 
-def get(init: str | Initializer) -> Initializer:
-    """The initializer of that name, or ``init`` itself if it is a function."""
+def get(init: str | Initializer, layer: str) -> Initializer:
+    """The initializer of that name, or ``init`` itself if it is a function; ``layer`` is who asks, for the error."""
     if callable(init):
         return init
     if not isinstance(init, str) or init not in BY_NAME:
-        raise ValueError(f"init must be a function or one of {', '.join(BY_NAME)}, got {init!r}")
+        raise ValueError(f"{layer}: init must be a function or one of {', '.join(BY_NAME)}, got {init!r}")
     return BY_NAME[init]

@@ -73,7 +73,7 @@ class Network:
 
         def source_for(layer: Layer, following: Layer | None) -> Source:
             default = "he" if isinstance(following, ReLU | LeakyReLU) else "glorot"
-            initializer = initializers.get(getattr(layer, "init", None) or default)
+            initializer = initializers.get(getattr(layer, "init", None) or default, layer.name)
 
             def source(letter: str, shape: tuple[int, ...]) -> Array:
                 if math.prod(shape) > sys.maxsize // 8:  # NumPy would raise ValueError

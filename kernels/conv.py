@@ -166,7 +166,7 @@ def conv_backward(dy, x, w, dx, dw, db, l2=0.0, *, stride=1, padding=0, dilation
     dy : ndarray, shape (N, F, windows)
     x, w : ndarrays as given to `conv_forward`
     dx, dw, db : ndarrays, shapes of x, w and (F,), or None
-        Overwritten; what is None is not computed (``db`` goes with ``dw``).
+        Overwritten; what is None is not computed. ``db`` needs ``dw``.
     l2, stride, padding, dilation, groups
         As in `conv_gradient`.
 
@@ -179,6 +179,8 @@ def conv_backward(dy, x, w, dx, dw, db, l2=0.0, *, stride=1, padding=0, dilation
     on = conv_windows(name, x, w, **numbers)
     _check(name, on, x=x, w=w, dy=dy, dx=dx, dw=dw, db=db)
     _check_outputs(name, {"dy": dy, "x": x, "w": w}, dx=dx, dw=dw, db=db)
+    if db is not None and dw is None:
+        raise ValueError(f"{name}: db comes with dw, which is None")
     if dw is not None:
         conv_gradient(dy, x, w, dw, db, l2, **numbers, name=name)
     if dx is not None:

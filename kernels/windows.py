@@ -148,12 +148,16 @@ def _sides(
 
 def _per_axis(name: str, key: str, value: Any, axes: int, least: int) -> tuple[int, ...]:
     """``value`` as one integer per axis, each at least ``least``."""
+    wanted = f"one integer or {axes} integers" if axes > 1 else "an integer"
+    values = value if isinstance(value, Sequence) else (value,) * axes
     try:
-        numbers = (index(value),) * axes if not isinstance(value, Sequence) else tuple(map(index, value))
+        numbers = tuple(map(index, values))
     except TypeError:
-        raise TypeError(f"{name}: {key} must be one integer or {axes}, got {value!r}") from None
+        numbers = None
+    if numbers is None or any(isinstance(number, bool) for number in values):
+        raise TypeError(f"{name}: {key} must be {wanted}, got {value!r}")
     if len(numbers) != axes:
-        raise ValueError(f"{name}: {key} must be one integer or {axes}, got {value!r}")
+        raise ValueError(f"{name}: {key} must be {wanted}, got {value!r}")
     if any(number > MOST for number in numbers):
         raise ValueError(f"{name}: {key} must be at most {MOST}, got {value!r}")
     if any(number < least for number in numbers):
@@ -169,7 +173,7 @@ def check_images(name: str, key: str, x: np.ndarray) -> None:
     """Refuse what is no array (N, C, W), (N, C, H, W) or (N, C, D, H, W)."""
     if not isinstance(x, np.ndarray) or not 3 <= x.ndim <= 2 + AXES:
         got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(f"{name}: {key} must be an array {', '.join(IMAGES.values())}, got {got}")
+        raise ValueError(f"{name}: {key} must be an array {IMAGES[1]}, {IMAGES[2]} or {IMAGES[3]}, got {got}")
 
 
 def volumes(x: np.ndarray) -> np.ndarray:

@@ -245,6 +245,8 @@ def test_outputs_must_not_overlap():
     dy, dx = np.ones((2, 6, 3, 3)), np.empty_like(X)
     with pytest.raises(ValueError, match="conv_backward: dw must not overlap w"):
         kernels.conv_backward(dy, X, W, dx, W, None)
+    with pytest.raises(ValueError, match="conv_backward: db comes with dw"):
+        kernels.conv_backward(dy, X, W, dx, None, B)
     with pytest.raises(TypeError, match="conv_delta: dx is an output and must be writable"):
         kernels.conv_delta(dy, W, None, strategies.lay_out(dx, "read-only"))
     with pytest.raises(ValueError, match="activation must be one of"):

@@ -39,7 +39,7 @@ def test_default_depends_on_the_activation_behind(layer, expected):
     net = fb.Sequential(fb.Affine(30), layer, fb.Affine(10), input_shape=20, dtype="float64", seed=3)
     rng = np.random.default_rng(3)
     first, bias, second, _ = (p.value for p in net.parameters())
-    np.testing.assert_array_equal(first, initializers.get(expected)((30, 20), rng))
+    np.testing.assert_array_equal(first, initializers.get(expected, "layer")((30, 20), rng))
     np.testing.assert_array_equal(second, initializers.glorot((10, 30), rng))
     np.testing.assert_array_equal(bias, 0)
 

@@ -231,7 +231,7 @@ def test_convolutions_refuse():
         fb.Sequential(fb.Conv1d(4, 3, groups=2), input_shape=(3, 9))
     with pytest.raises(ValueError, match=r"^Conv2d: stride must be positive, got 0$"):
         fb.Conv2d(4, 3, stride=0)
-    with pytest.raises(ValueError, match=r"^Conv3d: size must be one integer or 3"):
+    with pytest.raises(ValueError, match=r"^Conv3d: size must be one integer or 3 integers"):
         fb.Conv3d(4, (3, 3))
     with pytest.raises(ValueError, match="Conv2d: filters must be"):
         fb.Conv2d(0, 3)
@@ -288,7 +288,30 @@ def test_pools_refuse():
         fb.Sequential(fb.GlobalAvgPool2d(), input_shape=4)
     with pytest.raises(ValueError, match=r"^MaxPool2d: size must be positive, got 0"):
         fb.MaxPool2d(0)
-    with pytest.raises(ValueError, match=r"^AvgPool3d: stride must be one integer or 3"):
+    with pytest.raises(ValueError, match=r"^AvgPool3d: stride must be one integer or 3 integers"):
         fb.AvgPool3d(2, stride=(1, 2))
-    with pytest.raises(TypeError, match=r"^MaxPool1d: size must be one integer or 1, got 1.5"):
+    with pytest.raises(TypeError, match=r"^MaxPool1d: size must be an integer, got 1.5"):
         fb.MaxPool1d(1.5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda: fb.Affine(3, bias="no"), "Affine: bias must be True or False, got 'no'"),
+        (lambda: fb.Conv2d(3, 3, bias=1), "Conv2d: bias must be True or False, got 1"),
+        (lambda: fb.Conv2d(3, 3, stride=True), "Conv2d: stride must be one integer or 2 integers, got True"),
+        (lambda: fb.MaxPool2d(2, ceil="a"), "MaxPool2d: ceil must be True or False, got 'a'"),
+        (lambda: fb.AvgPool1d(2, count_padding=None), "AvgPool1d: count_padding must be True or False, got None"),
+        (lambda: fb.Sequential(fb.Affine(3), input_shape=(1, 2.5)), "input_shape must be an integer, got 2.5"),
+    ],
+)
+def test_types_of_arguments(layer, message):
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        layer()
+
+
+def test_wrong_values_name_the_layer():
+    with pytest.raises(ValueError, match=r"^Conv1d: init must be a function or one of he, glorot, lecun, got 'zero'"):
+        fb.Conv1d(3, 3, init="zero")
+    with pytest.raises(ValueError, match=r"^input_shape must be integers of at least 1, got \(3, 0\)"):
+        fb.Sequential(fb.Affine(3), input_shape=(3, 0))

@@ -489,7 +489,7 @@ def test_wrong_layers_and_shapes():
         fb.Sequential(fb.ReLU, input_shape=3)
     with pytest.raises(TypeError, match="layers must be fastbp layers, got 'relu'"):
         fb.Sequential("relu", input_shape=3)
-    with pytest.raises(ValueError, match="input_shape must be at least 1"):
+    with pytest.raises(ValueError, match="input_shape must be integers of at least 1"):
         fb.Sequential(fb.ReLU(), input_shape=(3, 0))
     with pytest.raises(TypeError, match="input_shape must be an integer"):
         fb.Sequential(fb.ReLU(), input_shape=(3, 2.5))

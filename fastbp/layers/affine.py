@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import initializers, kernels
-from fastbp._checks import Array, Real, check_count
+from fastbp._checks import Array, Real, check_count, check_flag
 from fastbp.initializers import Initializer
 from fastbp.layers.layer import Layer, Parameter, Source
 from fastbp.op import Context
@@ -42,10 +42,10 @@ class Affine(Layer):
 
     def __init__(self, n: int, bias: bool = True, init: str | Initializer | None = None) -> None:
         self.n = check_count(n, "Affine: n")
-        self.bias = bool(bias)
+        self.bias = check_flag(bias, "Affine: bias")
         self.init = init
         if init is not None:
-            initializers.get(init)
+            initializers.get(init, "Affine")
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != 1:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp import initializers, kernels
-from fastbp._checks import Array, Real, check_count
+from fastbp._checks import Array, Real, check_count, check_flag
 from fastbp.initializers import Initializer
 from fastbp.kernels.conv import check_groups
 from fastbp.kernels.windows import Padding, Size, Windows, windows
@@ -57,10 +57,10 @@ class Conv(Layer):
         self.filters, self.groups = check_count(filters, f"{kind}: filters"), check_count(groups, f"{kind}: groups")
         self.size, self.stride, self.padding, self.dilation = size, stride, padding, dilation
         check_windows(kind, self.axes, size, stride, padding, dilation)
-        self.bias = bool(bias)
+        self.bias = check_flag(bias, f"{kind}: bias")
         self.init = init
         if init is not None:
-            initializers.get(init)
+            initializers.get(init, kind)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != self.axes + 1:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp._checks import Array, Real, as_real
-from fastbp.kernels.windows import Padding, Size, windows
+from fastbp.kernels.windows import MOST, Padding, Size, windows
 from fastbp.op import Op
 
 # Gives the initial value of a parameter from its letter ("w", "b") and shape.
@@ -14,12 +14,11 @@ Source = Callable[[str, tuple[int, ...]], Array]
 
 
 SAMPLES = {1: "(C, W)", 2: "(C, H, W)", 3: "(C, D, H, W)"}
-_LARGE = 10**6  # an image on which any reasonable window fits
 
 
 def check_windows(kind: str, axes: int, size: Size, stride: Size, padding: Padding, dilation: Size) -> None:
     """Refuse numbers of windows that no image of so many ``axes`` would fit, before there is one."""
-    windows(kind, (_LARGE,) * axes, size, stride, padding, dilation)
+    windows(kind, (MOST,) * axes, size, stride, padding, dilation)
 
 
 class Parameter:

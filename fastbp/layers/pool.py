@@ -4,7 +4,7 @@ import math
 from typing import Any, ClassVar
 
 from fastbp import kernels
-from fastbp._checks import Array, Real
+from fastbp._checks import Array, Real, check_flag
 from fastbp.kernels.pool import pool_windows
 from fastbp.kernels.windows import Padding, Size, Windows
 from fastbp.layers.layer import SAMPLES, Layer, check_windows
@@ -20,8 +20,15 @@ class Pool(Layer):
     stride : int or one int per axis, optional
         ``size`` if it is not given, so that the windows lie side by side.
     padding : int, one int or one pair (before, behind) per axis, "same" or "valid"
+    dilation : int or one int per axis
+        Distance of the elements of a window.
     ceil : bool
         Keep a last window that reaches over the edge.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a number does not fit.
     """
 
     axes: ClassVar[int]
@@ -29,8 +36,10 @@ class Pool(Layer):
     def __init__(
         self, size: Size, stride: Size | None = None, padding: Padding = 0, dilation: Size = 1, ceil: bool = False
     ) -> None:
-        self.size, self.stride, self.padding, self.dilation, self.ceil = size, stride, padding, dilation, bool(ceil)
-        check_windows(type(self).__name__, self.axes, size, size if stride is None else stride, padding, dilation)
+        kind = type(self).__name__
+        self.size, self.stride, self.padding, self.dilation = size, stride, padding, dilation
+        self.ceil = check_flag(ceil, f"{kind}: ceil")
+        check_windows(kind, self.axes, size, size if stride is None else stride, padding, dilation)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != self.axes + 1:
@@ -105,7 +114,7 @@ class AvgPool(Pool):
         count_padding: bool = True,
     ) -> None:
         super().__init__(size, stride, padding, dilation, ceil)
-        self.count_padding = bool(count_padding)
+        self.count_padding = check_flag(count_padding, f"{type(self).__name__}: count_padding")
 
     def forward(self, ctx: Context, x: Array) -> Array:
         y = ctx.output("y", (len(x), *self.output_shape(x.shape[1:])), x.dtype)
