@@ -107,22 +107,26 @@ def _units(
     lengths = [int((counts[outer:] - 1) @ pitches[outer:]) + 1 for outer in range(AXES)]
     totals = [prod(counts[:outer]) * -(-length // half) for outer, length in enumerate(lengths)]
     outer = AXES - 1 - int(np.argmin(totals[::-1]))
-    length = lengths[outer]
-    starts = _flat(pitches[:outer], [np.arange(n) for n in counts[:outer]]) if outer else np.zeros(1, np.int64)
-    along = np.arange(-(-length // half) * half)
-    place = starts[:, None] + along
-    index = [place // pitch % n for pitch, n in zip(pitches, places, strict=True)]
-    wanted = along < length
-    for i, n in zip(index, counts, strict=True):
+    # the first line, which all others repeat
+    along = np.arange(-(-lengths[outer] // half) * half)
+    index = [along // pitch % n for pitch, n in zip(pitches[outer:], places[outer:], strict=True)]
+    wanted = along < lengths[outer]
+    for i, n in zip(index, counts[outer:], strict=True):
         wanted = wanted & (i < n)
-    target = np.where(wanted, start + sum(t * i for t, i in zip(targets, index, strict=True)), -1).reshape(-1, half)
+    target = sum(t * i for t, i in zip(targets[outer:], index, strict=True)).reshape(-1, half)
     wanted = wanted.reshape(-1, half)
     follows = wanted[:, 1:] & wanted[:, :-1] & (target[:, 1:] == target[:, :-1] + step)
     edge = np.zeros((len(target), 1), bool)
     first = np.flatnonzero(wanted & ~np.hstack([edge, follows]))
     last = np.flatnonzero(wanted & ~np.hstack([follows, edge]))
-    pieces = np.stack([first % half, target.reshape(-1)[first], last - first + 1], axis=1)
-    return place.reshape(-1, half)[:, 0], first // half, pieces
+    # where the lines start on the grid and in the result
+    lines = [np.arange(n) for n in counts[:outer]] or [np.zeros(1, np.int64)]
+    line_places, line_targets = (_flat(p[: max(outer, 1)], lines)[:, None] for p in (pitches, targets))
+    unit = np.arange(len(line_places))[:, None] * len(target) + first // half
+    pieces = np.empty((*unit.shape, 3), np.int64)
+    pieces[..., 0], pieces[..., 1] = first % half, start + line_targets + target.reshape(-1)[first]
+    pieces[..., 2] = last - first + 1
+    return (line_places + along[::half]).reshape(-1), unit.reshape(-1), pieces.reshape(-1, 3)
 
 
 def _tiles(

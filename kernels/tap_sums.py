@@ -15,7 +15,7 @@ import math
 import numba
 from numba import carray
 
-from fastbp.kernels import _runtime
+from fastbp.kernels import _cpu, _runtime
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
@@ -37,21 +37,22 @@ FEW_FILTERS = 8
 _RESULTS_OF_CHUNK, _SHARES = 512, 16
 
 # x (images, groups * channels, x_plane), delta (images, groups * filters, delta_plane), dw and w (groups * filters,
-# depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid.
-# Behind a pool, back and walk are those of a `Walk`, and every thread has `pooled` elements for the deltas of an image.
+# depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid,
+# `band`: rows of results whose deltas are packed at a time. Behind a pool, back and walk are those of a `Walk`, and
+# every thread has `pooled` elements for the deltas of an image.
 TAP_SUMS = Record(
     "work work_size needed x delta w dw db tile copier packer back walk copy offsets lines line_count width "
-    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch pooled descends",
+    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch band pooled descends",
     "alpha beta gamma",
 )
 
 
 @inner
 def _sizes(p):
-    """Blocks of taps, panels of filters, and the elements of a group's partial result and of its panels of delta."""
+    """Blocks of taps, panels of filters, and the elements of a group's partial result and of a panel of delta."""
     MR, NR, _ = tile_sizes(itemsize(pointer_at(p.work, p.alpha)))
     blocks, panels = (p.depth + MR - 1) // MR, (p.filters + NR - 1) // NR
-    return blocks, panels, (blocks * MR + 1) * panels * NR, panels * NR * p.delta_plane
+    return blocks, panels, (blocks * MR + 1) * panels * NR, p.band * p.width * NR
 
 
 @task(TAP_SUMS)
@@ -62,8 +63,8 @@ def sum_taps(p, t, threads):
     blocks, panels, partial, packed = _sizes(p)
     taps = p.depth // p.channels
     grid = shift(work, p.chunks * p.groups * partial + t * (p.pitch + packed + p.pooled))
-    delta_panels = shift(grid, p.pitch)
-    pooled = shift(delta_panels, packed)
+    panel = shift(grid, p.pitch)
+    pooled = shift(panel, packed)
     start, stop = share(p.chunks * p.groups * p.parts, 1, t, threads)
     if start < stop and p.in_place == 0:
         for i in range(p.pitch):
@@ -91,21 +92,30 @@ def sum_taps(p, t, threads):
             if p.filters < FEW_FILTERS:
                 _add_dots(p, origin, d, block * MR, min(p.depth, block_stop * MR), is_first, result)
             else:
-                for f in range(0, p.filters, NR):
-                    panel = shift(delta_panels, f * p.delta_plane)
-                    count = min(NR, p.filters - f)
-                    invoke(p.packer, shift(d, f * p.delta_plane), p.delta_plane, count, p.delta_plane, panel)
-                    for b in range(block, block_stop):
-                        invoke(
-                            p.tile, origin, shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
-                            pointer_at(p.lines, 0), p.line_count, p.width, panel, count, int(is_first),
-                            shift(result, (f * blocks + b * NR) * MR),
-                        )  # fmt: skip
+                for line in range(0, p.line_count, p.band):
+                    _add_band(p, origin, d, line, block, block_stop, is_first and line == 0, panel, result)
             if block == 0:
                 add_bias(d, p.filters, p.delta_plane, is_first, shift(result, blocks * MR * panels * NR))
             is_first = False
             image += 1
     return 0
+
+
+@inner
+def _add_band(p, grid, delta, line, block, block_stop, is_first, panel, result):
+    """The sums over a band of rows of results from ``line`` on, for blocks of taps up to ``block_stop`` - 1."""
+    MR, NR, _ = tile_sizes(itemsize(grid))
+    blocks, _, _, _ = _sizes(p)
+    lines = min(p.band, p.line_count - line)
+    for f in range(0, p.filters, NR):
+        count = min(NR, p.filters - f)
+        invoke(p.packer, shift(delta, f * p.delta_plane + line * p.width), p.delta_plane, count, lines * p.width, panel)
+        for b in range(block, block_stop):
+            invoke(
+                p.tile, grid, shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
+                shift(pointer_at(p.lines, 0), line), lines, p.width, panel, count, int(is_first),
+                shift(result, (f * blocks + b * NR) * MR),
+            )  # fmt: skip
 
 
 @inner
@@ -228,6 +238,7 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=Fals
     chunks, parts = shares_of(N, results, groups, blocks)
     pitch = 0 if tables.is_image else round_up(channels * tables.channel, NR)
     partial = (blocks * MR + 1) * panels * NR
+    band = max(1, min(len(tables.lines), _cpu.L2_BYTES // 4 // (NR * dtype.itemsize * max(1, tables.width))))
     pooled = round_up(filters * results, NR) if walk.back else 0
     values = (
         *addresses_of(x, delta, w, dw, db),
@@ -237,11 +248,11 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=Fals
         *walk[1:3],
         *(tables.addresses[name] for name in ("copy", "offsets", "lines")),
         *(len(tables.lines), tables.width, N, groups, channels, filters, depth, math.prod(on.image), results),
-        *(tables.channel, tables.is_image, chunks, parts, pitch, pooled, descends, *factors),
+        *(tables.channel, tables.is_image, chunks, parts, pitch, band, pooled, descends, *factors),
     )
     wide = _runtime.pays_threads(N * results * dw.size), _runtime.pays_threads(chunks * groups * partial * 4)
     kept = [a for a in (x, delta, w, dw, db, *tables.arrays(), *walk.kept) if a is not None]
-    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + panels * NR * results + pooled)
+    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + band * tables.width * NR + pooled)
     record, _ = submit(TAP_SUMS, dtype, values, (sum_taps, finish_taps), wide, kept, needed)
     if recorder() and descends:
         recorder().follows_rate(record)

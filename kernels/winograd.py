@@ -82,24 +82,23 @@ def tiles_of(image: tuple[int, int], lead: tuple[int, int], output: tuple[int, i
     rows, columns = (-(-n // 2) for n in output)
     images = _images_of_block(rows * columns, half)
     copy = np.array([[1, 0, 1, 1], [image[0], lead[0], 2, rows + 1], [image[1], lead[1], 2, columns + 1]])
-    count = -(-images * rows * columns // half)
-    units: list[tuple[int, ...]] = []
-    runs: list[tuple[int, ...]] = []
-    pieces: list[tuple[int, ...]] = []
-    for unit in range(count):
-        units.append((len(runs), len(pieces)))
-        lane = 0
-        while lane < half and unit * half + lane < images * rows * columns:
-            n, tile = divmod(unit * half + lane, rows * columns)
-            i, j = divmod(tile, columns)
-            width = min(half - lane, columns - j)
-            runs.append((lane, i * (columns + 1) + j, n))
-            for row in range(2 * i, min(2 * i + 2, output[0])):
-                elements = min(2 * width, output[1] - 2 * j)
-                pieces.append((row % 2 * 2 * half + 2 * lane, row * output[1] + 2 * j, n, elements))
-            lane += width
-    units.append((len(runs), len(pieces)))
-    tables = {"copy": copy, "units": np.array(units), "runs": np.array(runs), "pieces": np.array(pieces)}
+    total = images * rows * columns
+    units = np.arange(0, total, half)
+    first = np.union1d(units, np.arange(0, total, columns))  # tile of each run
+    n, tile = np.divmod(first, rows * columns)
+    i, j = np.divmod(tile, columns)
+    run = np.stack([first % half, i * (columns + 1) + j, n], axis=1)
+    # of a run, the results in two rows, or in one at the lower edge
+    row = 2 * i[:, None] + [0, 1]
+    there = row < output[0]
+    piece = np.empty((*row.shape, 4), np.int64)
+    piece[..., 0] = [0, 2 * half] + 2 * run[:, :1]
+    piece[..., 1] = row * output[1] + 2 * j[:, None]
+    piece[..., 2] = n[:, None]
+    piece[..., 3] = np.minimum(2 * np.diff(first, append=total), output[1] - 2 * j)[:, None]
+    runs = np.append(np.searchsorted(first, units), len(first))
+    pieces = np.append(0, np.cumsum(there.sum(axis=1)))[runs]
+    tables = {"copy": copy, "units": np.stack([runs, pieces], axis=1), "runs": run, "pieces": piece[there]}
     tables["offsets"] = np.arange(channels) * chunk_lanes(half)
     addresses = {name: table.ctypes.data for name, table in tables.items()}
     return Tiles(**tables, images=images, row=columns + 1, channel=4 * (rows + 1) * (columns + 1), addresses=addresses)

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastbp import kernels
-from fastbp.kernels import _runtime, epilogue
+from fastbp.kernels import _cpu, _runtime, epilogue
 from fastbp.kernels.windows import windows
 
 axis = st.tuples(*[st.integers(1, high) for high in (19, 4, 3, 3)], st.tuples(st.integers(0, 3), st.integers(0, 3)))
@@ -196,6 +196,23 @@ def test_threads_change_no_bit(dtype, groups, monkeypatch):
         results.append([y, dx, dw, db])
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("image", [(500,), (31, 20), (9, 8, 10)], ids=len)
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_large_images_are_taken_in_bands(dtype, image, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, w = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((2, 3, *image), (9, 3, *[3] * len(image))))
+    dy = rng.integers(-3, 4, (2, 9, *image)).astype(dtype)
+    results = []
+    for cache in (_cpu.L2_BYTES, 2**15):
+        monkeypatch.setattr(_cpu, "L2_BYTES", cache)
+        y, dx, dw, db = np.empty_like(dy), np.empty_like(x), np.empty_like(w), np.empty(9, dtype)
+        kernels.conv_forward(x, w, None, y, padding=1)
+        kernels.conv_backward(dy, x, w, dx, dw, db, padding=1)
+        results.append((y, dx, dw, db))
+    for one, other in zip(*results, strict=True):  # exact: all of them are integers
+        np.testing.assert_array_equal(one, other)
 
 
 def test_an_empty_batch_gives_empty_results():
