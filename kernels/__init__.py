@@ -29,6 +29,10 @@ from fastbp.kernels.affine import affine_sigmoid_forward as affine_sigmoid_forwa
 from fastbp.kernels.affine import affine_tanh_backward as affine_tanh_backward
 from fastbp.kernels.affine import affine_tanh_forward as affine_tanh_forward
 from fastbp.kernels.affine import affine_weight_gradient as affine_weight_gradient
+from fastbp.kernels.avg_pool import avg_pool_backward as avg_pool_backward
+from fastbp.kernels.avg_pool import avg_pool_forward as avg_pool_forward
+from fastbp.kernels.avg_pool import global_avg_pool_backward as global_avg_pool_backward
+from fastbp.kernels.avg_pool import global_avg_pool_forward as global_avg_pool_forward
 from fastbp.kernels.conv import conv_activation_forward as conv_activation_forward
 from fastbp.kernels.conv import conv_backward as conv_backward
 from fastbp.kernels.conv import conv_delta as conv_delta
@@ -46,10 +50,6 @@ from fastbp.kernels.max_pool import max_pool_backward as max_pool_backward
 from fastbp.kernels.max_pool import max_pool_delta as max_pool_delta
 from fastbp.kernels.max_pool import max_pool_forward as max_pool_forward
 from fastbp.kernels.optim import sgd_update as sgd_update
-from fastbp.kernels.pool import avg_pool_backward as avg_pool_backward
-from fastbp.kernels.pool import avg_pool_forward as avg_pool_forward
-from fastbp.kernels.pool import global_avg_pool_backward as global_avg_pool_backward
-from fastbp.kernels.pool import global_avg_pool_forward as global_avg_pool_forward
 from fastbp.kernels.pooled import Pooled as Pooled
 from fastbp.kernels.softmax import log_softmax_backward as log_softmax_backward
 from fastbp.kernels.softmax import log_softmax_forward as log_softmax_forward

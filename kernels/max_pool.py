@@ -25,9 +25,9 @@ from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
 from fastbp.kernels.epilogue import IDENTITY, check_activation
 from fastbp.kernels.partition import share
-from fastbp.kernels.pool import check_pool, pool_windows_of
+from fastbp.kernels.pool import check_pool, place_at, pool_windows_of
 from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
-from fastbp.kernels.windows import AXES, BEFORE, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
+from fastbp.kernels.windows import AXES, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
 
 _INDICES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.int64))
 
@@ -95,13 +95,6 @@ def _tables(on: Windows) -> _Tables:
 
 
 @inner
-def _place(table, axis, o, k):
-    """Where element ``k`` of window ``o`` lies on an axis."""
-    start = o * integer(table, axis, 6, STRIDE) - integer(table, axis, 6, BEFORE)
-    return start + k * integer(table, axis, 6, DILATION)
-
-
-@inner
 def _raise(u, stride, y, best, k, start, stop, is_first):
     """Raise y to the elements of u where these are larger, or first, and note in ``best`` that they are element k."""
     for o in range(start, stop):
@@ -129,14 +122,14 @@ def pool_planes(number):
                 u, largest, best = of_image, shift(y, target), shift(index, target)
                 if p.pairs and p.first <= oh < p.behind:
                     if oh == p.first:  # and all rows behind it
-                        line = _place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)
+                        line = place_at(p.table, 0, od, 0) * H + place_at(p.table, 1, oh, 0)
                         largest_of_pairs(
                             shift(u, line * W), h_stride * W, p.behind - p.first, h_dilation * W, KH, largest, best, OW
                         )
                     continue
                 is_first = True
                 for line in range(KD * KH):
-                    d, h = _place(p.table, 0, od, line // KH), _place(p.table, 1, oh, line % KH)
+                    d, h = place_at(p.table, 0, od, line // KH), place_at(p.table, 1, oh, line % KH)
                     if not (0 <= d < D and 0 <= h < H):
                         continue
                     u = shift(of_image, (d * H + h) * W)
@@ -144,8 +137,8 @@ def pool_planes(number):
                         begin, end = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
                         if is_first and k == 0:
                             for o in range(begin):  # windows that start in the padding
-                                real = (dilation - 1 - _place(p.table, 2, o, 0)) // dilation
-                                store(largest, o, load(u, _place(p.table, 2, o, real)))
+                                real = (dilation - 1 - place_at(p.table, 2, o, 0)) // dilation
+                                store(largest, o, load(u, place_at(p.table, 2, o, real)))
                                 store(best, o, type(number)(line * KW + real))
                         which, from_u = type(number)(line * KW + k), shift(u, integer(p.spans, k, 3, 2))
                         if stride <= 2:
@@ -180,7 +173,9 @@ def place_planes(number):
             for row in range(OD * OH):
                 od, oh = row // OH, row % OH
                 place = plane * p.results + row * OW
-                origin = (_place(p.table, 0, od, 0) * H + _place(p.table, 1, oh, 0)) * W + _place(p.table, 2, 0, 0)
+                origin = (place_at(p.table, 0, od, 0) * H + place_at(p.table, 1, oh, 0)) * W + place_at(
+                    p.table, 2, 0, 0
+                )
                 if pairs and p.first <= oh < p.behind:
                     if oh == p.first:
                         place_pairs(

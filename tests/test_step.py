@@ -205,6 +205,32 @@ def test_layers_without_a_task_are_run_one_by_one():
     assert_close(net, other, 3)
 
 
+@pytest.mark.parametrize(
+    "pools",
+    [
+        (fb.MaxPool2d(2), fb.Flatten()),
+        (fb.MaxPool2d(3, stride=1, padding=1), fb.AvgPool2d(2, stride=1), fb.Flatten()),
+        (fb.AvgPool2d(3, stride=2, padding=1, ceil=True, count_padding=False), fb.Flatten()),
+        (fb.GlobalAvgPool2d(),),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_networks_with_pools_are_recorded(pools, dtype):
+    layers = fb.Conv2d(6, 3, padding=1), fb.ReLU(), *copy.deepcopy(pools), fb.Affine(CLASSES)
+    net = fb.Sequential(*layers, input_shape=(1, 5, 8), dtype=dtype, seed=0)
+    other = copy.deepcopy(net)
+    for n in (20, 7, 20):
+        x, y = batch(n, dtype)
+        net.train_step(x.reshape(n, 1, 5, 8), y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+        step_by_hand(other, x.reshape(n, 1, 5, 8), y, CROSS_ENTROPY, 0.1, 0.0)
+    assert net._steps.last is not None
+    for parameter, expected in zip(net.parameters(), other.parameters(), strict=True):
+        # sums of 20 images of 40 places, in three steps
+        bound = 3 * 800 * np.finfo(dtype).eps
+        np.testing.assert_allclose(parameter.value, expected.value, rtol=0, atol=bound, err_msg=parameter.name)
+
+
 def test_an_error_ends_the_recording(monkeypatch):
     net = network()
     x, y = batch(25)

@@ -1,0 +1,220 @@
+"""Average pooling: every window of a channel becomes its mean.
+
+    y[n, c, o] = sum of the real x[n, c, place(o, k)] / count(o)
+    dx[n, c, i] = sum of dy[n, c, o] / count(o) over the windows o with i in them
+
+x, dx (N, C, image), y, dy (N, C, windows), for images of one, two or three dimensions. count(o) is the number of
+elements of the window that are real, or that are real or padding. Work goes along the rows of y, element of the window
+by element, so that it is done in vectors.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numba import carray
+
+from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat
+from fastbp.kernels._jit import task
+from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
+from fastbp.kernels._program import addresses_of, in_order, submit
+from fastbp.kernels._record import Record
+from fastbp.kernels.partition import share
+from fastbp.kernels.pool import check_pool, count_of, place_at, pool_windows_of
+from fastbp.kernels.reductions import total
+from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, SIZE, STRIDE, check_images
+
+# images: x or dx (planes, image); results: y or dy (planes, windows); the counts of windows along each axis, one axis
+# after the other, as numbers of their dtype; tables of the windows. For the mean of a plane: the `size` of an image.
+AVG_POOL = Record("images results counts table spans planes image windows", "size")
+
+
+@task(AVG_POOL)
+def _avg_pool_forward(p, t, threads):
+    """The means of share ``t`` of the planes."""
+    x, y, counts = pointer_at(p.images, p.size), pointer_at(p.results, p.size), pointer_at(p.counts, p.size)
+    D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
+    KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
+    OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+    stride = integer(p.table, 2, 6, STRIDE)
+    start, stop = share(p.planes, 1, t, threads)
+    for plane in range(start, stop):
+        for row in range(OD * OH):
+            od, oh = row // OH, row % OH
+            mean = shift(y, plane * p.windows + row * OW)
+            for o in range(OW):
+                store(mean, o, constant(mean, 0))
+            for line in range(KD * KH):
+                d, h = place_at(p.table, 0, od, line // KH), place_at(p.table, 1, oh, line % KH)
+                if 0 <= d < D and 0 <= h < H:
+                    for k in range(KW):
+                        u = shift(x, plane * p.image + (d * H + h) * W + integer(p.spans, k, 3, 2))
+                        for o in range(integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)):
+                            store(mean, o, load(mean, o) + load(u, o * stride))
+            lines = load(counts, od) * load(counts, OD + oh)
+            for o in range(OW):
+                store(mean, o, load(mean, o) / (lines * load(counts, OD + OH + o)))
+    return 0
+
+
+@task(AVG_POOL)
+def _avg_pool_backward(p, t, threads):
+    """The gradient by share ``t`` of the planes."""
+    dx, dy, counts = pointer_at(p.images, p.size), pointer_at(p.results, p.size), pointer_at(p.counts, p.size)
+    D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
+    KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
+    OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+    stride = integer(p.table, 2, 6, STRIDE)
+    start, stop = share(p.planes, 1, t, threads)
+    for plane in range(start, stop):
+        for i in range(p.image):
+            store(dx, plane * p.image + i, constant(dx, 0))
+        for row in range(OD * OH):
+            od, oh = row // OH, row % OH
+            delta, lines = shift(dy, plane * p.windows + row * OW), load(counts, od) * load(counts, OD + oh)
+            for line in range(KD * KH):
+                d, h = place_at(p.table, 0, od, line // KH), place_at(p.table, 1, oh, line % KH)
+                if 0 <= d < D and 0 <= h < H:
+                    for k in range(KW):
+                        gradient = shift(dx, plane * p.image + (d * H + h) * W + integer(p.spans, k, 3, 2))
+                        for o in range(integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)):
+                            part = load(delta, o) / (lines * load(counts, OD + OH + o))
+                            store(gradient, o * stride, load(gradient, o * stride) + part)
+    return 0
+
+
+def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=False, count_padding=True):
+    """The mean of every window.
+
+    Parameters
+    ----------
+    x, out, size, stride, padding, dilation, ceil
+        As in `max_pool_forward`.
+    count_padding : bool
+        Whether the zeros of the padding count; what lies behind the padding in ceil mode never does.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `max_pool_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> y = np.empty((1, 1, 2))
+    >>> kernels.avg_pool_forward(np.array([[[1.0, 3.0, 5.0, 7.0]]]), y, 2)
+    >>> y
+    array([[[2., 6.]]])
+    """
+    name = "avg_pool_forward"
+    on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
+    check_pool(name, on, None, x=x, out=out)
+    check_output(name, "out", out)
+    distinct(name, out, x)
+    source, result = in_order(x, out)
+    if result.size:
+        _run(_avg_pool_forward, on, count_padding, source, result)
+    unflat(result, out)
+
+
+def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=False, count_padding=True):
+    """dx[i] = the sum of dy / count over the windows with i in them; the numbers as of `avg_pool_forward`."""
+    name = "avg_pool_backward"
+    on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
+    check_pool(name, on, None, dx=dx, dy=dy)
+    check_output(name, "dx", dx)
+    distinct(name, dx, dy)
+    delta, result = in_order(dy, dx)
+    if result.size:
+        _run(_avg_pool_backward, on, count_padding, result, delta)
+    unflat(result, dx)
+
+
+def _run(pool, on, count_padding, images, results):
+    """Run the task ``pool`` on arrays in C order."""
+    tables = _tables(on, count_padding, images.dtype)
+    planes, image, windows = math.prod(images.shape[:2]), math.prod(on.image), math.prod(on.output)
+    values = *addresses_of(images, results), *(a.ctypes.data for a in tables), planes, image, windows, 0.0
+    wide = _runtime.pays_threads(results.size * math.prod(on.size))
+    submit(AVG_POOL, images.dtype, values, (pool,), wide, (images, results, *tables))
+
+
+@lru_cache(maxsize=256)
+def _tables(on, count_padding, dtype):
+    """How many elements of each window count, by axes: the products are the sizes; and the tables of the windows."""
+    ends = [(-b, n + e) if count_padding else (0, n) for n, b, e in zip(on.image, on.before, on.behind, strict=True)]
+    counts = [[1]] * (AXES - len(on.image)) + [count_of(on, axis, *end) for axis, end in enumerate(ends)]
+    return np.concatenate(counts).astype(dtype), on.table(), on.spans()
+
+
+@task(AVG_POOL)
+def _global_avg_pool_forward(p, t, threads):
+    x, y = pointer_at(p.images, p.size), pointer_at(p.results, p.size)
+    start, stop = share(p.planes, 1, t, threads)
+    for plane in range(start, stop):
+        store(y, plane, total(carray(shift(x, plane * p.image), (p.image,))) / p.size)
+    return 0
+
+
+@task(AVG_POOL)
+def _global_avg_pool_backward(p, t, threads):
+    dx, dy = pointer_at(p.images, p.size), pointer_at(p.results, p.size)
+    start, stop = share(p.planes, 1, t, threads)
+    for plane in range(start, stop):
+        delta = load(dy, plane) / p.size
+        for i in range(p.image):
+            store(dx, plane * p.image + i, delta)
+    return 0
+
+
+def global_avg_pool_forward(x, out):
+    """The mean of every channel: x (N, C, image) to out (N, C).
+
+    Raises ValueError when shapes differ or an image has no elements, TypeError when dtypes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import kernels
+    >>> y = np.empty((1, 1))
+    >>> kernels.global_avg_pool_forward(np.array([[[[1.0, 2.0], [3.0, 6.0]]]]), y)
+    >>> y
+    array([[3.]])
+    """
+    _check_global("global_avg_pool_forward", x=x, out=out)
+    distinct("global_avg_pool_forward", out, x)
+    source, result = in_order(x, out)
+    _run_global(_global_avg_pool_forward, source, result)
+    unflat(result, out)
+
+
+def global_avg_pool_backward(dy, dx):
+    """dx = dy / elements of the image, in each of them; dy (N, C), dx (N, C, image)."""
+    _check_global("global_avg_pool_backward", dx=dx, dy=dy)
+    distinct("global_avg_pool_backward", dx, dy)
+    delta, result = in_order(dy, dx)
+    _run_global(_global_avg_pool_backward, result, delta)
+    unflat(result, dx)
+
+
+def _run_global(pool, images, results):
+    """Run the task ``pool`` on arrays in C order."""
+    image = math.prod(images.shape[2:])
+    values = *addresses_of(images, results), 0, 0, 0, results.size, image, 1, image
+    submit(AVG_POOL, images.dtype, values, (pool,), _runtime.pays_threads(images.size), (images, results))
+
+
+def _check_global(name, **arrays):
+    """Refuse arrays that are not images and their means."""
+    (key, x), (other, means) = arrays.items()
+    check_images(name, key, x)
+    require_real(name, key, x.dtype)
+    if 0 in x.shape[2:]:
+        raise ValueError(f"{name}: the images of {key} have no elements: {x.shape}")
+    check_shape(name, other, means, x.shape[:2], key, x)
+    if means.dtype != x.dtype:
+        raise TypeError(f"{name}: {other} must be {x.dtype} as {key} is, got {means.dtype}")
+    output = "out" if other == "out" else key
+    check_output(name, output, arrays[output])
