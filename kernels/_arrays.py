@@ -53,11 +53,12 @@ def check_number(name: str, **numbers: object) -> None:
 def flat(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """One-dimensional arrays of the same elements in one common order, the last one being the output.
 
-    Views where the memory order of all is the same, else copies; give the output back to `unflat`.
+    Views where the memory order of all is the same and they are aligned, else copies; give the output back to `unflat`.
     """
-    if all(x.flags.c_contiguous for x in arrays):
+    aligned = all(x.flags.aligned for x in arrays)
+    if aligned and all(x.flags.c_contiguous for x in arrays):
         return tuple(x.reshape(-1) for x in arrays)
-    if all(x.flags.f_contiguous for x in arrays):
+    if aligned and all(x.flags.f_contiguous for x in arrays):
         return tuple(x.T.reshape(-1) for x in arrays)
     return tuple(np.array(x, order="C").reshape(-1) for x in arrays)
 

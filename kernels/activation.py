@@ -11,41 +11,46 @@ f' is written with the output y, so that the pre-activation u need not be kept:
 NaN passes through all of them. Input and output may be the same array.
 """
 
-from numba import prange
-
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
-from fastbp.kernels._jit import index, inner, kernel, vector
+from fastbp.kernels._jit import inner, task
+from fastbp.kernels._pointers import constant, load, pointer_at, store
+from fastbp.kernels._program import NotRecordable, addresses_of, recorder, submit
+from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
+from fastbp.kernels.partition import share
 
 # Time of one element in multiply-adds of the matrix product, measured: memory traffic or one exponential.
 WORK_PER_ELEMENT = 30
 
 
-@kernel(lambda real: (vector(real), vector(real, out=True), index, real))
-def _activation_forward(x, out, activation, slope):
-    n = x.size
-    if out.size != n:
-        raise ValueError("x and out must have the same size")
-    zero = x.dtype.type(0)
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
-        if activation == RELU:
-            for i in range(start, stop):
-                out[i] = zero if x[i] <= zero else x[i]
-        elif activation == LEAKY_RELU:
-            for i in range(start, stop):
-                out[i] = slope * x[i] if x[i] <= zero else x[i]
-        elif activation == SIGMOID:
-            for i in range(start, stop):
-                out[i] = sigmoid(x[i])
-        elif activation == TANH:
-            for i in range(start, stop):
-                out[i] = tanh(x[i])
-        else:
-            for i in range(start, stop):
-                out[i] = x[i]
+# x or dy, y, out or dx: arrays of `size` elements
+ACTIVATION = Record("x y out size activation", "slope")
+
+
+@task(ACTIVATION)
+def _activation_forward(p, t, threads):
+    """out = f(x) for share ``t`` of the elements."""
+    x, out = pointer_at(p.x, p.slope), pointer_at(p.out, p.slope)
+    zero = constant(x, 0)
+    start, stop = share(p.size, CHUNK, t, threads)
+    if p.activation == RELU:
+        for i in range(start, stop):
+            store(out, i, zero if load(x, i) <= zero else load(x, i))
+    elif p.activation == LEAKY_RELU:
+        for i in range(start, stop):
+            store(out, i, p.slope * load(x, i) if load(x, i) <= zero else load(x, i))
+    elif p.activation == SIGMOID:
+        for i in range(start, stop):
+            store(out, i, sigmoid(load(x, i)))
+    elif p.activation == TANH:
+        for i in range(start, stop):
+            store(out, i, tanh(load(x, i)))
+    else:
+        for i in range(start, stop):
+            store(out, i, load(x, i))
+    return 0
 
 
 @inner
@@ -62,29 +67,28 @@ def sloped(delta, y, activation, slope):
     return delta
 
 
-@kernel(lambda real: (vector(real), vector(real), vector(real, out=True), index, real))
-def _activation_backward(dy, y, dx, activation, slope):
-    n = dy.size
-    if y.size != n or dx.size != n:
-        raise ValueError("dy, y and dx must have the same size")
-    zero, one = dy.dtype.type(0), dy.dtype.type(1)
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
-        if activation == RELU:
-            for i in range(start, stop):
-                dx[i] = zero if y[i] <= zero else dy[i]
-        elif activation == LEAKY_RELU:
-            for i in range(start, stop):
-                dx[i] = dy[i] * slope if y[i] <= zero else dy[i]
-        elif activation == SIGMOID:
-            for i in range(start, stop):
-                dx[i] = dy[i] * (y[i] * (one - y[i]))
-        elif activation == TANH:
-            for i in range(start, stop):
-                dx[i] = dy[i] * ((one - y[i]) * (one + y[i]))
-        else:
-            for i in range(start, stop):
-                dx[i] = dy[i]
+@task(ACTIVATION)
+def _activation_backward(p, t, threads):
+    """dx = dy * f'(y) for share ``t`` of the elements."""
+    dy, y, dx = pointer_at(p.x, p.slope), pointer_at(p.y, p.slope), pointer_at(p.out, p.slope)
+    zero, one = constant(dy, 0), constant(dy, 1)
+    start, stop = share(p.size, CHUNK, t, threads)
+    if p.activation == RELU:
+        for i in range(start, stop):
+            store(dx, i, zero if load(y, i) <= zero else load(dy, i))
+    elif p.activation == LEAKY_RELU:
+        for i in range(start, stop):
+            store(dx, i, load(dy, i) * p.slope if load(y, i) <= zero else load(dy, i))
+    elif p.activation == SIGMOID:
+        for i in range(start, stop):
+            store(dx, i, load(dy, i) * (load(y, i) * (one - load(y, i))))
+    elif p.activation == TANH:
+        for i in range(start, stop):
+            store(dx, i, load(dy, i) * ((one - load(y, i)) * (one + load(y, i))))
+    else:
+        for i in range(start, stop):
+            store(dx, i, load(dy, i))
+    return 0
 
 
 def _check(activation, slope, direction, **arrays):
@@ -103,18 +107,26 @@ def _check(activation, slope, direction, **arrays):
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
     _check(activation, slope, "forward", x=x, out=out)
-    x_flat, out_flat = flat(x, out)
-    _activation_forward(_runtime.threads_for(x.size * WORK_PER_ELEMENT), x_flat, out_flat, activation, slope)
-    unflat(out_flat, out)
+    _run(_activation_forward, x, None, out, activation, slope)
 
 
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
     _check(activation, slope, "backward", dy=dy, y=y, dx=dx)
-    dy_flat, y_flat, dx_flat = flat(dy, y, dx)
-    threads = _runtime.threads_for(dy.size * WORK_PER_ELEMENT)
-    _activation_backward(threads, dy_flat, y_flat, dx_flat, activation, slope)
-    unflat(dx_flat, dx)
+    _run(_activation_backward, dy, y, dx, activation, slope)
+
+
+def _run(function, x, y, out, activation, slope):
+    """Run the task ``function`` on arrays of one shape; y may be None."""
+    given = [a for a in (x, y, out) if a is not None]
+    if recorder() and not all(a.flags.c_contiguous for a in given):
+        raise NotRecordable
+    if out.size:
+        arrays = flat(*given)
+        values = *addresses_of(arrays[0], None if y is None else arrays[1], arrays[-1]), out.size, activation, slope
+        wide = _runtime.pays_threads(out.size * WORK_PER_ELEMENT)
+        submit(ACTIVATION, out.dtype, values, (function,), wide, arrays)
+        unflat(arrays[-1], out)
 
 
 def relu_forward(x, out):
