@@ -37,10 +37,12 @@ def _activation_forward(p, t, threads):
     start, stop = share(p.size, CHUNK, t, threads)
     if p.activation == RELU:
         for i in range(start, stop):
-            store(out, i, zero if load(x, i) <= zero else load(x, i))
+            u = load(x, i)
+            store(out, i, zero if u <= zero else u)
     elif p.activation == LEAKY_RELU:
         for i in range(start, stop):
-            store(out, i, p.slope * load(x, i) if load(x, i) <= zero else load(x, i))
+            u = load(x, i)
+            store(out, i, p.slope * u if u <= zero else u)
     elif p.activation == SIGMOID:
         for i in range(start, stop):
             store(out, i, sigmoid(load(x, i)))
@@ -75,10 +77,12 @@ def _activation_backward(p, t, threads):
     start, stop = share(p.size, CHUNK, t, threads)
     if p.activation == RELU:
         for i in range(start, stop):
-            store(dx, i, zero if load(y, i) <= zero else load(dy, i))
+            delta = load(dy, i)  # before the comparison: a choice of two numbers takes no branch
+            store(dx, i, zero if load(y, i) <= zero else delta)
     elif p.activation == LEAKY_RELU:
         for i in range(start, stop):
-            store(dx, i, load(dy, i) * p.slope if load(y, i) <= zero else load(dy, i))
+            delta = load(dy, i)
+            store(dx, i, delta * p.slope if load(y, i) <= zero else delta)
     elif p.activation == SIGMOID:
         for i in range(start, stop):
             store(dx, i, load(dy, i) * (load(y, i) * (one - load(y, i))))
