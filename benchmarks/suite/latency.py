@@ -18,7 +18,7 @@ import time
 import fastbp
 from fastbp.kernels import _jit
 
-for kind in (_jit.Task, _jit.Kernel):
+for kind in (_jit.Routine, _jit.Kernel):
     def compile(self, *arguments, compile=kind.compile):
         start = time.perf_counter()
         result = compile(self, *arguments)
@@ -49,8 +49,14 @@ class Latency:
     timeout = 300
 
     def track_first_epoch_with_an_empty_cache(self):
+        return self._first_epoch("mlp")
+
+    def track_first_epoch_of_cnn_with_an_empty_cache(self):
+        return self._first_epoch("cnn")
+
+    def _first_epoch(self, model):
         with tempfile.TemporaryDirectory() as cache:
-            command = [sys.executable, "-m", "fastbp", "train", "--epochs", "1"]
+            command = [sys.executable, "-m", "fastbp", "train", "--model", model, "--epochs", "1"]
             return seconds_until("epoch 1", command, cache)
 
     def track_first_step_with_a_warm_cache(self):
