@@ -17,7 +17,7 @@ import os
 import sys
 
 import numpy as np
-from timing import best_time, in_process
+from timing import add_options, best_time, in_process
 
 # Batch size, shape of a sample, and layers: units of an affine one, (filters, size, padding) of a convolution, or POOL,
 # the maximum over windows of 2 x 2. What comes behind images is flattened.
@@ -112,7 +112,7 @@ def numpy_step(x, t, layers, weights, biases):
     return step
 
 
-def torch_step(x, t, layers, weights, biases, compiled=False):
+def torch_step(x, t, layers, weights, biases, compiled=False, channels_last=False):
     import torch
     from torch import nn
 
@@ -132,6 +132,9 @@ def torch_step(x, t, layers, weights, biases, compiled=False):
             parameter.copy_(torch.from_numpy(value))
     x, t, optimizer = torch.from_numpy(x), torch.from_numpy(t), torch.optim.SGD(net.parameters(), lr=RATE)
 
+    if channels_last:  # the order of memory that oneDNN prefers
+        x, net = (a.to(memory_format=torch.channels_last) for a in (x, net))
+
     def loss_of(x, t):
         return torch.nn.functional.cross_entropy(net(x), t)
 
@@ -146,6 +149,10 @@ def torch_step(x, t, layers, weights, biases, compiled=False):
         return loss.item()
 
     return step
+
+
+def torch_channels_last_step(*network):
+    return torch_step(*network, channels_last=True)
 
 
 def torch_compile_step(*network):
@@ -210,6 +217,7 @@ LIBRARIES = {
     "fastbp": (fastbp_step, "fastbp"),
     "numpy": (numpy_step, "numpy"),
     "torch": (torch_step, "torch"),
+    "torch channels last": (torch_channels_last_step, "torch"),
     "torch.compile": (torch_compile_step, "torch"),
     "jax": (jax_step, "jax"),
     "sklearn": (sklearn_step, "sklearn"),
@@ -217,6 +225,7 @@ LIBRARIES = {
 
 
 PERCEPTRONS_ONLY = "numpy", "sklearn"
+IMAGES_ONLY = ("torch channels last",)
 
 
 def worker(library, network, seconds):
@@ -228,12 +237,9 @@ def worker(library, network, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    cpus = len(os.sched_getaffinity(0))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--libraries", nargs="+", choices=list(LIBRARIES), default=list(LIBRARIES))
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cpus}))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=2.0, help="timing per process")
+    add_options(parser, 2.0, "step")
     parser.add_argument("--json", action="store_true", help="print the ratios as a list in JSON")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -253,14 +259,14 @@ def main():
             best, losses = {}, {}
             for _ in range(arguments.rounds):
                 for library in libraries:
-                    if library in PERCEPTRONS_ONLY and POOL in NETWORKS[network][2]:
+                    if library in (PERCEPTRONS_ONLY if POOL in NETWORKS[network][2] else IMAGES_ONLY):
                         continue
                     result = in_process(__file__, library, network, arguments.seconds, threads=threads)
                     if result:
                         best[library] = min(result["best"], best.get(library, float("inf")))
                         losses[library] = result["loss"]
-            is_cnn = POOL in NETWORKS[network][2]
-            without = ["-" if is_cnn and name in PERCEPTRONS_ONLY else "failed" for name in libraries]
+            left_out = PERCEPTRONS_ONLY if POOL in NETWORKS[network][2] else IMAGES_ONLY
+            without = ["-" if name in left_out else "failed" for name in libraries]
             times = zip(libraries, without, strict=True)
             cells = [f"{best[name]:.0f}" if name in best else other for name, other in times]
             peers = [value for name, value in best.items() if name != "fastbp"]

@@ -6,7 +6,8 @@
 
 Each library runs in a process of its own with the same CPUs, the processes take turns for several rounds, and the best
 time of each library counts. Forward adds the bias; backward gives the gradients by the input, the weight and the bias.
-The ratio is the time of PyTorch, forward and backward, over that of fastbp.
+The ratio is the time of PyTorch, forward and backward, over that of fastbp. fastbp writes into arrays that are there,
+as its networks do; PyTorch makes new ones in each call, as it does in every network.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import os
 import sys
 
 import numpy as np
-from timing import best_time, in_process
+from timing import add_options, best_time, in_process
 
 N = 32
 # Channels, image, filters, window, stride, padding, groups; a pool has no filters.
@@ -138,11 +139,8 @@ def ratio(times):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    cpus = len(os.sched_getaffinity(0))
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), metavar="LAYER")
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cpus}))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.5, help="timing of each call in each process")
+    add_options(parser, 0.5, "call")
     parser.add_argument("--json", action="store_true", help="print the ratios as JSON")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ deltas, without the gradients, which plain gradient descent does not store.
 import argparse
 import ctypes
 import gc
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -61,8 +62,13 @@ def main():
         return
     out = sys.stdout.write
     out("| network, batch | fastbp (MiB) | predicted (MiB) | torch (MiB) |\n| --- | --- | --- | --- |\n")
+    if importlib.util.find_spec("torch") is None:
+        sys.stderr.write("torch is not installed and left out\n")
     for network in arguments.networks:
-        ours, theirs = (in_process(__file__, library, network, threads=1) for library in ("fastbp", "torch"))
+        ours, theirs = (
+            in_process(__file__, library, network, threads=1) if importlib.util.find_spec(library) else None
+            for library in ("fastbp", "torch")
+        )
         cells = [ours and ours["rise"], ours and ours["predicted"], theirs and theirs["rise"]]
         text = " | ".join(f"{cell / MIB:.0f}" if cell else "-" for cell in cells)
         out(f"| {network}, {NETWORKS[network][0]} | {text} |\n")

@@ -22,7 +22,7 @@ import os
 import sys
 
 import numpy as np
-from timing import best_time, in_process
+from timing import add_options, best_time, in_process
 
 SQUARES = [64, 128, 256, 512, 1024, 2048]
 LAYERS = [(32, 64, 100), (32, 100, 10), (100, 784, 50), (128, 784, 512), (128, 512, 512), (256, 2048, 2048)]
@@ -162,12 +162,9 @@ def mean(ratios):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    cpus = len(os.sched_getaffinity(0))
     parser.add_argument("--products", nargs="+", choices=PRODUCTS, default=PRODUCTS, metavar="PRODUCT")
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, cpus}))
+    add_options(parser, 0.5, "product")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.5, help="timing of each product in each process")
     parser.add_argument("--json", action="store_true", help="print the ratios as JSON")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

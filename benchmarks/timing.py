@@ -1,5 +1,6 @@
 """Timing of one library at a time: every measurement is a process of its own, with its own CPUs and threads."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -23,16 +24,44 @@ def best_time(function, seconds):
     return best * 1e6
 
 
-def in_process(script, *arguments, threads):
-    """What ``script --worker arguments`` prints as JSON, run on the first ``threads`` CPUs; None if it fails."""
+def add_options(parser, seconds, timed):
+    """The options of all scripts: threads, rounds, seconds."""
+    cpus = len(os.sched_getaffinity(0))
+
+    def threads(text):
+        if not text.isdecimal() or not 1 <= int(text) <= cpus:
+            raise argparse.ArgumentTypeError(f"must be from 1 to {cpus}, the CPUs of this process, got {text}")
+        return int(text)
+
+    def rounds(text):
+        if not text.isdecimal() or int(text) < 1:
+            raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+        return int(text)
+
+    parser.add_argument("--threads", nargs="+", type=threads, default=sorted({1, cpus}))
+    parser.add_argument("--rounds", type=rounds, default=3, help="processes of each library, in turn")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"timing of each {timed} in each process")
+
+
+def in_process(script, library, *arguments, threads):
+    """What ``script --worker library arguments`` prints as JSON, run on the first ``threads`` CPUs.
+
+    Where it fails, the last line of its errors is printed, and the result is None; without fastbp there is no result.
+    """
     cpus = sorted(os.sched_getaffinity(0))[:threads]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     result = subprocess.run(
-        [sys.executable, script, "--worker", *map(str, arguments)],
+        [sys.executable, script, "--worker", library, *map(str, arguments)],
         env={**os.environ, **dict.fromkeys(names, str(threads))},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
-    return json.loads(result.stdout) if result.returncode == 0 else None
+    if result.returncode == 0:
+        return json.loads(result.stdout)
+    reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+    sys.stderr.write(f"{library} failed: {reason}\n")
+    if library == "fastbp":
+        sys.exit(1)
+    return None

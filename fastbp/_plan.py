@@ -62,7 +62,9 @@ class Plan:
                 self._folded[i] = True
         for i, layer in enumerate(layers):
             behind = i + 2 if i + 1 < len(layers) and self._fused[i + 1] else i + 1
-            if _is_plain(layer, Conv) and behind < len(layers) and _is_plain(layers[behind], MaxPool):
+            if behind == len(layers) or not _is_plain(layer, Conv) or not _is_plain(layers[behind], MaxPool):
+                continue
+            if _heeds(layers[behind], "takes_derivative"):
                 self.contexts[i].pool = layers[behind]
                 self._fused[behind] = self._folded[behind] = True
         with_parameters = [i for i, layer in enumerate(layers) if layer.parameters]

@@ -205,8 +205,8 @@ def _train(arguments: argparse.Namespace) -> int:
     (x_train, y_train), (x_test, y_test) = fb.datasets.split(x, labels, test=arguments.test, seed=arguments.seed)
 
     hidden, activation = _given(arguments.hidden, recipe.hidden), arguments.activation
+    filters = _given(arguments.filters, recipe.filters)
     if arguments.model == "cnn":
-        filters = _given(arguments.filters, recipe.filters)
         layers = convolutional(x.shape[1:], filters, hidden, activation, classes)
     else:
         layers = perceptron(x.shape[1:], hidden, activation, classes)
@@ -215,9 +215,9 @@ def _train(arguments: argparse.Namespace) -> int:
     optimizer = optimizers.BY_NAME[arguments.optimizer](_given(arguments.lr, recipe.rate))
     _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes\n")
     sys.stdout.flush()
-    kernels = _ahead.missing(_ahead.CONVOLUTIONAL if arguments.model == "cnn" else _ahead.PERCEPTRON, net.dtype)
+    kernels = _ahead.missing(_ahead.kernels_of(filters), net.dtype)
     if kernels and _cache.writable():
-        sys.stderr.write("compiling the kernels, once on this machine: some ten seconds\n")
+        sys.stderr.write("compiling the kernels, once on this machine: ten to twenty seconds\n")
     interrupted = False
     try:
         with _ahead.compiling(kernels, net.dtype):

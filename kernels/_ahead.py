@@ -5,31 +5,40 @@ kernels that come last in the order of use and leave them in the cache, and this
 they meet, the rest is loaded. What fails there is compiled here: nothing depends on it.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 import numpy as np
 
 from fastbp.kernels import _cache, _runtime
 from fastbp.kernels._jit import ROUTINES
+from fastbp.kernels.winograd import MIN_CHANNELS
 
 # What takes longest to compile for a training step, in the order of use.
-PERCEPTRON = "gemm.pack", "gemm.multiply", "product.describe", "loss.softmax_cross_entropy"
-CONVOLUTIONAL = (
-    *("max_pool.pool_planes_uint8", "correlate.pack_rows", "correlate.correlate"),
-    *("winograd.pack_transformed", "winograd.correlate_transformed"),
-    *PERCEPTRON,
-    *("winograd_taps.sum_tiles", "winograd_taps.finish_tiles", "tap_sums.sum_taps", "tap_sums.finish_taps"),
-)
+_CONV = "max_pool.pool_planes_uint8", "correlate.pack_rows", "correlate.correlate"
+_WINOGRAD = "winograd.pack_transformed", "winograd.correlate_transformed"
+_DENSE = "gemm.pack", "gemm.multiply", "product.describe", "loss.softmax_cross_entropy"
+_WINOGRAD_BACK = "winograd_taps.sum_tiles", "winograd_taps.finish_tiles"
+_CONV_BACK = "tap_sums.sum_taps", "tap_sums.finish_taps"
 _MOST = 3  # helpers: more would start later than they are needed
 
 
+def kernels_of(filters: Sequence[int]) -> tuple[str, ...]:
+    """Names of kernels of a network with convolutions of 3 x 3, with so many ``filters`` each, behind few channels."""
+    if not filters:
+        return _DENSE
+    if any(min(pair) >= MIN_CHANNELS for pair in pairwise(filters)):
+        return *_CONV, *_WINOGRAD, *_DENSE, *_WINOGRAD_BACK, *_CONV_BACK
+    return *_CONV, *_DENSE, *_CONV_BACK
+
+
 def missing(names: Sequence[str], dtype: np.dtype) -> list[str]:
-    """Those of ``names`` that no process has compiled for this dtype yet; none if it has the first, always used one."""
-    absent = [name for name in names if not _cache.has(f"{name}-{dtype.char}")]
-    return absent if names[0] in absent else []
+    """Those of ``names`` that no process has compiled for this dtype yet."""
+    return [name for name in names if not _cache.has(f"{name}-{dtype.char}")]
 
 
 @contextmanager
@@ -40,17 +49,19 @@ def compiling(names: Sequence[str], dtype: np.dtype) -> Iterator[None]:
     nothing = subprocess.DEVNULL
     with suppress(OSError):  # without a further process this one compiles
         for n in range(count):
-            command = [sys.executable, "-m", __name__, str(dtype), *names[::-1][n::count]]
+            command = [sys.executable, "-P", "-m", __name__, str(dtype), *names[::-1][n::count]]
             helpers.append(subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing))
     try:
         yield
     finally:
         for helper in helpers:
-            helper.terminate()
+            helper.kill()
             helper.wait()
 
 
 def _main(dtype: str, *names: str) -> None:
+    if hasattr(os, "nice"):
+        os.nice(10)  # the process that is helped comes first
     for name in names:
         ROUTINES[name].compile(np.dtype(dtype))
 

@@ -97,7 +97,7 @@ def _activation_backward(p, t, threads):
 
 def _check(activation, slope, direction, **arrays):
     """Refuse arguments that do not fit; the last array is the output."""
-    check_activation(activation)
+    check_activation(f"activation_{direction}", activation)
     name = f"{NAMES[activation]}_{direction}"
     alike(name, **arrays)
     *inputs, out = arrays.values()

@@ -95,7 +95,7 @@ def affine_activation_forward(x, w, b, out, activation, slope=0.0):
     try:
         gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
     except _REFUSED as error:
-        check_activation(activation)
+        check_activation("affine_forward", activation)
         name = "affine_forward" if activation == IDENTITY else f"affine_{NAMES[activation]}_forward"
         raise _refused(error, name, {"a": "x", "b": "w", "bias": "b"}, x=x, w=w, b=b, out=out) from None
 

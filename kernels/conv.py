@@ -21,33 +21,33 @@ from fastbp.kernels._program import in_order
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.correlate import Correlation, correlate_images
 from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, SLOPE, check_activation
-from fastbp.kernels.pooled import walk_back, walk_forward
+from fastbp.kernels.pooled import Pooled, walk_back, walk_forward
 from fastbp.kernels.tap_sums import sum_taps_of
 from fastbp.kernels.windows import check_images, windows
 from fastbp.kernels.winograd import correlate_tiles, pays_winograd
 from fastbp.kernels.winograd_taps import sum_tiles_of
 
 
-def conv_windows(name, x, w, stride, padding, dilation, groups):
-    """`Windows` of filters w (F, C / groups, window) on images x (N, C, image).
+def conv_windows(name, x, w, stride, padding, dilation, groups, key="x"):
+    """`Windows` of filters w (F, C / groups, window) on images x (N, C, image), which the caller calls ``key``.
 
     Raises
     ------
     ValueError, TypeError
         When shapes, ``groups`` or the numbers do not fit.
     """
-    check_images(name, "x", x)
+    check_images(name, key, x)
     if not isinstance(w, np.ndarray) or w.ndim != x.ndim:
         letters = {3: "(F, C, KW)", 4: "(F, C, KH, KW)", 5: "(F, C, KD, KH, KW)"}[x.ndim]
         got = f"the shape {w.shape}" if isinstance(w, np.ndarray) else type(w).__name__
-        raise ValueError(f"{name}: w must be an array {letters} for x {x.shape}, got {got}")
+        raise ValueError(f"{name}: w must be an array {letters} for {key} {x.shape}, got {got}")
     if x.shape[1] == 0 or len(w) == 0:
-        raise ValueError(f"{name}: there must be channels and filters, got x {x.shape}, w {w.shape}")
+        raise ValueError(f"{name}: there must be channels and filters, got {key} {x.shape}, w {w.shape}")
     check_groups(name, x.shape[1], len(w), groups)
     if w.shape[1] != x.shape[1] // groups:
         raise ValueError(
-            f"{name}: w must have {x.shape[1] // groups} channels, those of x / groups: "
-            f"got w {w.shape}, x {x.shape}, groups {groups}"
+            f"{name}: w must have {x.shape[1] // groups} channels, those of {key} / groups: "
+            f"got w {w.shape}, {key} {x.shape}, groups {groups}"
         )
     return windows(name, x.shape[2:], w.shape[2:], stride, padding, dilation)
 
@@ -63,10 +63,15 @@ def check_groups(name, channels, filters, groups):
         )
 
 
-def _check(name, on, pool=None, **arrays):
-    """Refuse arrays that do not fit to the images, which come first, and the weight w; the windows of the pool."""
+def _check(name, on, optional, pool=None, **arrays):
+    """Refuse arrays that do not fit to the images, which come first, and the weight w; the windows of the pool.
+
+    Those named in the text ``optional`` may be None.
+    """
     (key, x), w = next(iter(arrays.items())), arrays["w"]
     require_real(name, key, x.dtype)
+    if not isinstance(pool, Pooled | None):
+        raise TypeError(f"{name}: pool must be a Pooled or None, got {pool!r}")
     of_pool = None if pool is None else pool.windows(name, on.output)
     output = len(x), len(w), *(on if of_pool is None else of_pool).output
     shapes = {
@@ -76,7 +81,7 @@ def _check(name, on, pool=None, **arrays):
         **dict.fromkeys(("dy", "y", "delta", "out"), output),
     }
     for other, value in arrays.items():
-        if value is None:
+        if value is None and other in optional.split():
             continue
         check_shape(name, other, value, shapes[other], key, x)
         if value.dtype != x.dtype:
@@ -112,8 +117,8 @@ def conv_activation_forward(
     With a `Pooled` ``pool``, out is the maximum pool of that, and ``pool.index`` is written, too.
     """
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
-    of_pool = _check(name, on, pool, x=x, w=w, b=b, out=out)
-    check_activation(activation)
+    of_pool = _check(name, on, "b", pool, x=x, w=w, b=b, out=out)
+    check_activation(name, activation)
     check_number(name, slope=slope)
     _check_outputs(name, {"x": x, "w": w, "b": b}, out=out, **({} if pool is None else {"index": pool.index}))
     source, weight, bias, result = in_order(x, w, b, out)
@@ -177,7 +182,7 @@ def conv_backward(dy, x, w, dx, dw, db, l2=0.0, *, stride=1, padding=0, dilation
     """
     numbers = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     on = conv_windows(name, x, w, **numbers)
-    _check(name, on, x=x, w=w, dy=dy, dx=dx, dw=dw, db=db)
+    _check(name, on, "dx dw db", x=x, w=w, dy=dy, dx=dx, dw=dw, db=db)
     _check_outputs(name, {"dy": dy, "x": x, "w": w}, dx=dx, dw=dw, db=db)
     if db is not None and dw is None:
         raise ValueError(f"{name}: db comes with dw, which is None")
@@ -224,9 +229,9 @@ def conv_delta(
     ValueError, TypeError
         As in `conv_forward`.
     """
-    on = conv_windows(name, dx, w, stride, padding, dilation, groups)
-    of_pool = _check(name, on, pool, dx=dx, w=w, delta=delta, h=h)
-    check_activation(activation)
+    on = conv_windows(name, dx, w, stride, padding, dilation, groups, "dx")
+    of_pool = _check(name, on, "h", pool, dx=dx, w=w, delta=delta, h=h)
+    check_activation(name, activation)
     check_number(name, slope=slope)
     _check_outputs(name, {"delta": delta, "w": w, "h": h}, dx=dx)
     source, weight, below, result = in_order(delta, w, h, dx)
@@ -291,7 +296,7 @@ def conv_gradient(
         As in `conv_forward`.
     """
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
-    of_pool = _check(name, on, pool, x=x, w=w, delta=delta, dw=dw, db=db)
+    of_pool = _check(name, on, "db", pool, x=x, w=w, delta=delta, dw=dw, db=db)
     check_number(name, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
     ordered = in_order(delta, x, w, dw, db)
@@ -307,7 +312,7 @@ def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation
     """
     name = "conv_sgd_update"
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
-    of_pool = _check(name, on, pool, x=x, w=w, delta=delta, b=b)
+    of_pool = _check(name, on, "b", pool, x=x, w=w, delta=delta, b=b)
     check_number(name, lr=lr, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x}, w=w, b=b)
     source, images, weight, bias = in_order(delta, x, w, b)

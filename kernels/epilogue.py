@@ -13,16 +13,18 @@ The integers below travel as arguments, so that one compiled product serves all 
 be cached by Numba. They are branched on once per tile.
 """
 
+import numpy as np
+
 LINEAR, DESCENT, ACTIVATE, SLOPE = 0, 1, 2, 3
 
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH = 0, 1, 2, 3, 4
 NAMES = ("identity", "relu", "leaky_relu", "sigmoid", "tanh")
 
 
-def check_activation(activation):
+def check_activation(name, activation):
     """Refuse a number that names no activation."""
-    if not IDENTITY <= activation <= TANH:
-        raise ValueError(f"activation must be one of the constants from {IDENTITY} to {TANH}, got {activation}")
+    if not isinstance(activation, int | np.integer) or not IDENTITY <= activation <= TANH:
+        raise ValueError(f"{name}: activation must be an integer from {IDENTITY} to {TANH}, got {activation!r}")
 
 
 def emit_linear(v, acc, addend, alpha, beta):

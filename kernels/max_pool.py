@@ -274,7 +274,7 @@ def max_pool_delta(
     """
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
     check_pool(name, on, index_dtype(on.size), dx=dx, dy=dy, index=index, y=y)
-    check_activation(activation)
+    check_activation(name, activation)
     check_number(name, slope=slope)
     check_output(name, "dx", dx)
     distinct(name, dx, dy, index, y)

@@ -1,9 +1,10 @@
 """A maximum pool right behind a convolution, whose results are there for a block of images only.
 
-    forward     out = pool(f(u)) of the results u of a block, while they are in the cache
+    forward     out = pool(f(u)) of the results u of a block, as soon as they are there
     backward    delta = place(dy) * f'(y), again for one block after the other
 
-So the largest arrays of a network, the results of its first convolutions, are neither stored nor read again.
+So the largest arrays of a network, the results of its first convolutions, are neither stored nor read again; a thread
+has room for the results of a block, one image at least.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Pooled:
             check_shape(name, f"pool.{other}", array, out.shape, key, out)
             if array.dtype != dtype or not array.flags.c_contiguous:
                 raise TypeError(f"{name}: pool.{other} must be a C-ordered array of {dtype}, got {array.dtype}")
-        check_activation(self.activation)
+        check_activation(name, self.activation)
         check_number(name, slope=self.slope)
 
 

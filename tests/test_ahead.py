@@ -50,7 +50,9 @@ def test_helpers_end_with_the_body(monkeypatch):
     assert [helper.poll() is not None for helper in started] == [True]
 
 
-@pytest.mark.parametrize("names", [_ahead.PERCEPTRON, _ahead.CONVOLUTIONAL], ids=["mlp", "cnn"])
-def test_the_names_are_those_of_kernels(names):
+@pytest.mark.parametrize("filters", [[], [64], [64, 8, 64], [64, 128]], ids=len)
+def test_the_names_are_those_of_kernels(filters):
+    names = _ahead.kernels_of(filters)
     assert set(names) <= ROUTINES.keys()
+    assert any(name.startswith("winograd") for name in names) == (filters == [64, 128])
     assert len(set(names)) == len(names)

@@ -56,7 +56,7 @@ def test_steps_agree(compare, library, network):
 
 def test_missing_libraries_are_named(compare, monkeypatch, capsys):
     monkeypatch.setitem(compare.LIBRARIES, "sklearn", (None, "no_such_library"))
-    arguments = ["--libraries", "sklearn", "--networks", "64-100-10", "--threads", "1", "--rounds", "0"]
+    arguments = ["--libraries", "sklearn", "--networks", "64-100-10", "--threads", "1", "--rounds", "1"]
     monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
     compare.main()
     assert "sklearn is not installed and left out" in capsys.readouterr().out

@@ -266,8 +266,37 @@ def test_outputs_must_not_overlap():
         kernels.conv_backward(dy, X, W, dx, None, B)
     with pytest.raises(TypeError, match="conv_delta: dx is an output and must be writable"):
         kernels.conv_delta(dy, W, None, strategies.lay_out(dx, "read-only"))
-    with pytest.raises(ValueError, match="activation must be one of"):
+    with pytest.raises(ValueError, match="activation must be "):
         kernels.conv_delta(dy, W, X, dx, 9)
+
+
+DY, DX, DW = np.ones((2, 6, 3, 3)), np.empty_like(X), np.empty_like(W)
+MISSING = {
+    "conv_forward: out": lambda: kernels.conv_forward(X, W, B, None),
+    "conv_backward: dy": lambda: kernels.conv_backward(None, X, W, None, DW, None),
+    "conv_backward: x": lambda: kernels.conv_backward(DY, None, W, DX, DW, None),
+    "conv_gradient: delta": lambda: kernels.conv_gradient(None, X, W, DW, None),
+    "conv_gradient: dw": lambda: kernels.conv_gradient(DY, X, W, None, None),
+    "conv_sgd_update: delta": lambda: kernels.conv_sgd_update(None, X, W, None, 0.1),
+    "conv_delta: delta": lambda: kernels.conv_delta(None, W, None, DX),
+    "conv_delta: dx": lambda: kernels.conv_delta(DY, W, None, None),
+    "conv_delta: w": lambda: kernels.conv_delta(DY, None, None, DX),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_what_is_missing_is_named(case):
+    with pytest.raises(ValueError, match=rf"^{case} must be an array .* got NoneType$"):
+        MISSING[case]()
+
+
+def test_errors_call_arguments_by_their_names():
+    with pytest.raises(ValueError, match=r"^conv_delta: dx must be an array \(N, C, W\), .* got the shape \(3, 3\)"):
+        kernels.conv_delta(DY, W, None, DX[0, 0, :3, :3])
+    with pytest.raises(ValueError, match=r"^conv_forward: activation must be an integer from 0 to 4, got 99"):
+        kernels.conv_activation_forward(X, W, B, OUT, 99)
+    with pytest.raises(TypeError, match=r"^conv_forward: pool must be a Pooled or None, got \(2,\)"):
+        kernels.conv_activation_forward(X, W, B, OUT, 1, pool=(2,))
 
 
 @pytest.mark.parametrize("groups", [1, 2])

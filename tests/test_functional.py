@@ -263,7 +263,7 @@ def test_shapes_are_checked():
         F.softmax_forward(B)
     with pytest.raises(ValueError, match=r"must have the shape \(N, O\)"):
         F.softmax_backward(DY, DY[:2])
-    with pytest.raises(ValueError, match="activation must be one of"):
+    with pytest.raises(ValueError, match=r"^affine_forward: activation must be one of identity, .* got 'swish'"):
         F.affine_forward(X, W, activation="swish")
     with pytest.raises(ValueError, match="slope must be finite and above 0"):
         F.leaky_relu_forward(X, slope=0)

@@ -296,6 +296,26 @@ class TanhOfConv(fb.Conv2d):
         return dx
 
 
+class NoDerivative(fb.MaxPool2d):
+    takes_derivative = False
+
+
+class Labelled(fb.MaxPool2d):
+    """A pool whose configuration holds something that no kernel knows."""
+
+    def config(self):
+        return {**super().config(), "label": "first"}
+
+
+@pytest.mark.parametrize("pool", [NoDerivative, Labelled])
+@pytest.mark.parametrize("activation", [fb.ReLU, fb.Sigmoid])
+def test_subclasses_of_pools(pool, activation):
+    layers = fb.Conv2d(4, 3), activation(), pool(2), fb.Flatten(), fb.Affine(3)
+    net = fb.Sequential(*layers, input_shape=(2, 6, 6), dtype="float64", seed=0)
+    x, labels = RNG.normal(size=(5, 2, 6, 6)), RNG.integers(0, 3, 5)
+    fb.check_gradients(net, x, labels, loss=fb.SoftmaxCrossEntropy())
+
+
 @pytest.mark.parametrize("between", [(), (fb.ReLU,), (fb.LeakyReLU,)], ids=len)
 def test_subclasses_are_not_fused(between):
     layers = TanhOfConv(4, 3), *(kind() for kind in between), fb.MaxPool2d(2), fb.Flatten(), fb.Affine(3)

@@ -115,5 +115,5 @@ def test_bad_pools_on_the_way_back():
         kernels.conv_delta(Y, W, None, np.empty_like(X), pool=kernels.Pooled(INDEX, 2, y=Y[:1], activation=1))
     with pytest.raises(ValueError, match=r"conv_gradient: pool.y is missing: the derivative of an activation needs it"):
         kernels.conv_gradient(Y, X, W, np.empty_like(W), None, pool=kernels.Pooled(INDEX, 2, activation=1))
-    with pytest.raises(ValueError, match="activation must be one of"):
+    with pytest.raises(ValueError, match="activation must be "):
         kernels.conv_sgd_update(Y, X, W, None, 0.1, pool=kernels.Pooled(INDEX, 2, y=Y, activation=9))

@@ -18,9 +18,9 @@ _ACTIVATIONS = {
 }
 
 
-def code_of(activation: str) -> int:
+def code_of(name: str, activation: str) -> int:
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+        raise ValueError(f"{name}: activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
     return _ACTIVATIONS[activation]
 
 

@@ -52,7 +52,7 @@ def affine_forward(
     >>> F.affine_forward([[2, 3, 1]], [[3, 1, 2], [-2, -3, -1]], activation="relu")
     array([[11.,  0.]])
     """
-    code = code_of(activation)
+    code = code_of("affine_forward", activation)
     (samples, weight), bias = _affine_arrays(x, w, b)
     out = np.empty((len(samples), len(weight)), samples.dtype)
     kernels.affine_activation_forward(samples, weight, bias, out, code, check_number(slope, "slope", above=True))
@@ -96,7 +96,7 @@ def _activated_backward(activation: str, dy: Any, y: Any, x: Any, w: Any, l2: fl
     dy, y, x, w = common_real(dy, y, x, w, names=["dy", "y", "x", "w"])
     check_shapes("affine_backward", dy=dy, y=y, x=x, w=w)
     delta = np.empty(dy.shape, dy.dtype)
-    kernels.activation_backward(dy, y, delta, code_of(activation))
+    kernels.activation_backward(dy, y, delta, code_of("affine_backward", activation))
     return affine_backward(delta, x, w, l2=l2)
 
 
@@ -140,7 +140,7 @@ def affine_delta(
     delta: npt.ArrayLike, w: npt.ArrayLike, h: npt.ArrayLike, *, activation: str, slope: float = 0.01
 ) -> Array:
     """The recursion of backpropagation, delta_k = (delta_{k+1} w_{k+1}) * f'(h), with h (N, I) = f(u_k)."""
-    code = code_of(activation)
+    code = code_of("affine_delta", activation)
     above, weight, below = common_real(delta, w, h, names=["delta", "w", "h"])
     check_shapes("affine_delta", delta=above, w=weight, h=below)
     out = np.empty(below.shape, below.dtype)

@@ -33,7 +33,7 @@ def _forward(axes: int, x: Any, w: Any, b: Any, activation: str, slope: float, n
     given = [numbers.get(key, default) for key, default in _DEFAULTS.items()]
     on = conv_windows(name, images, weight, *given)
     y = np.empty((len(images), len(weight), *on.output), images.dtype)
-    code, slope = code_of(activation), check_number(slope, "slope", above=True)
+    code, slope = code_of(name, activation), check_number(slope, "slope", above=True)
     last = bias[0] if bias else None
     kernels.conv_activation_forward(images, weight, last, y, code, slope, name=name, **numbers)
     return y

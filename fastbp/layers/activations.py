@@ -1,4 +1,4 @@
-"""Activation layers. Behind an `Affine` they are fused into it: one pass, and no pre-activation is stored."""
+"""Activation layers. Behind an `Affine` or a `Conv` they are fused: one pass, and no pre-activation is stored."""
 
 from typing import Any, ClassVar
 

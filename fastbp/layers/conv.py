@@ -95,7 +95,7 @@ class Conv(Layer):
         ctx.saved = (x,)
         if isinstance(ctx.pool, MaxPool):
             y, index = ctx.pool.outputs(ctx, shape, x.dtype)
-            numbers["pool"] = kernels.Pooled(index, **ctx.pool.config())
+            numbers["pool"] = kernels.Pooled(index, **ctx.pool.numbers())
             ctx.saved = (x, index, y)
         else:
             y = ctx.output("y", shape, x.dtype)
@@ -108,7 +108,7 @@ class Conv(Layer):
         if isinstance(ctx.pool, MaxPool):
             index, y = behind
             numbers["pool"] = kernels.Pooled(
-                index, **ctx.pool.config(), y=y, activation=ctx.activation, slope=ctx.slope
+                index, **ctx.pool.numbers(), y=y, activation=ctx.activation, slope=ctx.slope
             )
         dx = None
         if ctx.needs_input_grad:

@@ -47,13 +47,16 @@ class Pool(Layer):
         return (input_shape[0], *self._windows(input_shape).output)
 
     def _windows(self, input_shape: tuple[int, ...]) -> Windows:
-        numbers = self.size, self.stride, self.padding, self.dilation, self.ceil
-        on: Windows = pool_windows(self.name, input_shape[1:], *numbers)
+        on: Windows = pool_windows(self.name, input_shape[1:], **self.numbers())
         return on
 
-    def config(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, Any]:
+        """The windows, as kernels take them."""
         keys = "size", "stride", "padding", "dilation", "ceil"
         return {key: getattr(self, key) for key in keys}
+
+    def config(self) -> dict[str, Any]:
+        return self.numbers()
 
     def __repr__(self) -> str:
         defaults = {"stride": None, "padding": 0, "dilation": 1, "ceil": False, "count_padding": True}
@@ -81,7 +84,7 @@ class MaxPool(Pool):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         y, index = self.outputs(ctx, x.shape, x.dtype)
-        kernels.max_pool_forward(x, y, index, self.size, self.stride, self.padding, self.dilation, ceil=self.ceil)
+        kernels.max_pool_forward(x, y, index, **self.numbers())
         ctx.saved = (x, index, y)
         return y
 
@@ -90,8 +93,7 @@ class MaxPool(Pool):
         if not ctx.needs_input_grad:
             return None
         dx = ctx.input_gradient(dy, x.shape)
-        numbers = self.size, self.stride, self.padding, self.dilation
-        kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, *numbers, ceil=self.ceil)
+        kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, **self.numbers())
         return dx
 
 
@@ -118,8 +120,7 @@ class AvgPool(Pool):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         y = ctx.output("y", (len(x), *self.output_shape(x.shape[1:])), x.dtype)
-        numbers = self.size, self.stride, self.padding, self.dilation
-        kernels.avg_pool_forward(x, y, *numbers, ceil=self.ceil, count_padding=self.count_padding)
+        kernels.avg_pool_forward(x, y, **self.numbers(), count_padding=self.count_padding)
         ctx.saved = (x,)
         return y
 
@@ -128,8 +129,7 @@ class AvgPool(Pool):
         if not ctx.needs_input_grad:
             return None
         dx = ctx.input_gradient(dy, x.shape)
-        numbers = self.size, self.stride, self.padding, self.dilation
-        kernels.avg_pool_backward(dy, dx, *numbers, ceil=self.ceil, count_padding=self.count_padding)
+        kernels.avg_pool_backward(dy, dx, **self.numbers(), count_padding=self.count_padding)
         return dx
 
     def config(self) -> dict[str, Any]:
