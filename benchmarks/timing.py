@@ -53,8 +53,7 @@ def in_process(script, library, *arguments, threads):
     result = subprocess.run(
         [sys.executable, script, "--worker", library, *map(str, arguments)],
         env={**os.environ, **dict.fromkeys(names, str(threads))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
