@@ -21,7 +21,7 @@ from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
-from fastbp.kernels.epilogue import ACTIVATE, SIGMOID
+from fastbp.kernels.epilogue import ACTIVATE, RELU, SIGMOID
 from fastbp.kernels.functions import sigmoid, tanh
 from fastbp.kernels.grid import (
     COUNT,
@@ -60,11 +60,12 @@ _ROWS = HEIGHTS[0]
 # of a `Pass`, by their addresses; and how the work is laid out: blocks of images, whose grids have `pitch` elements.
 # With a pool behind the convolution, pool or back and walk are those of a `Walk`, and `pooled` elements for every
 # thread hold the results of a block, or the deltas of an image; images of results lie `result_pitch` elements apart.
+# floor: 0 where f is the rectifier, else minus infinity.
 CORRELATION = Record(
     "work work_size needed source result h w bias tile copier pool back walk copy phases taps offsets units tiles "
     "pieces phase_count depth images groups channels rows source_plane result_plane result_pitch channel step in_place "
     "block pitch pooled w_group w_row w_channel form activation",
-    "slope",
+    "slope floor",
 )
 
 
@@ -111,6 +112,11 @@ class Correlation(NamedTuple):
     def multiply_adds(self, on):
         """Of the direct sums."""
         return len(self.source) * math.prod(on.output) * self.w.size
+
+    @property
+    def floor(self):
+        """What no result is below."""
+        return 0.0 if self.form == ACTIVATE and self.activation == RELU else -math.inf
 
     @property
     def arrays(self):
@@ -245,10 +251,19 @@ def _sum_phase(p, phase, images, row_start, row_stop, grid, pitch, rows, bias, r
         for block in range(row_start, row_stop):
             first = block * _ROWS
             height = min(_ROWS, p.rows - first)
+            target, row, whole = tile, TILE_UNITS * lanes, tile_height(height)
+            # all sums are results, side by side: they need no room in between
+            is_one_piece = stop_piece == first_piece + 1 and integer(p.pieces, first_piece, 4, COUNT) == row
+            is_direct = is_one_piece and p.form == ACTIVATE and p.activation <= RELU and p.step == 1 and height == whole
+            if is_direct:
+                place = integer(p.pieces, first_piece, 4, IMAGE_OF) * p.result_pitch + first * p.result_plane
+                target, row = shift(result, place + integer(p.pieces, first_piece, 4, TARGET)), p.result_plane
             invoke(
-                p.tile, shift(rows, first * depth), grid, places, offsets, depth, shift(bias, first),
-                tile_height(height), tile,
+                p.tile, shift(rows, first * depth), grid, places, offsets, depth, shift(bias, first), whole, target,
+                row, p.floor,
             )  # fmt: skip
+            if is_direct:
+                continue
             for piece in range(first_piece, stop_piece):
                 image = integer(p.pieces, piece, 4, IMAGE_OF)
                 if image < images:
@@ -312,7 +327,7 @@ def correlate_images(on, c):
         *(tables.addresses[name] for name in ("copy", "phases", "taps", "offsets", "units", "tiles", "pieces")),
         *(len(tables.phases), depth, len(c.source), c.groups, channels, height),
         *(*c.planes(on), result_pitch, tables.channel, tables.step, in_place),
-        *(images, pitch, pooled, *c.pitches, c.form, c.activation, c.slope),
+        *(images, pitch, pooled, *c.pitches, c.form, c.activation, c.slope, c.floor),
     )
     wide = _runtime.pays_threads(packed * 16), _runtime.pays_threads(c.multiply_adds(on))
     kept = *c.arrays, *tables.arrays()

@@ -8,6 +8,9 @@ vector: units of half a vector leave few lanes empty on images of 8, 24 or 28 co
 one core (Zen 4) with 9 * 32 steps of k: 12 rows of 2 vectors 109, 6 rows of 4 vectors 116, whole vectors 116.
 """
 
+import math
+
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -78,39 +81,52 @@ def _emit_sums(builder, v, half, height, a, starts, offsets, depth, bias):
 
 
 @intrinsic
-def _grid_tile(typing_context, a, grid, places, offsets, depth, bias, height, tile):
+def _grid_tile(typing_context, a, grid, places, offsets, depth, bias, height, target, row, floor):
     """`grid_tile` for pointers."""
     real = a.dtype
     lanes = _cpu.blocks(real.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):
-        a, grid, places, offsets, depth, bias, height, tile = arguments
+        a, grid, places, offsets, depth, bias, height, target, row, floor = arguments
         v, half = Vectors(builder, real, lanes), Vectors(builder, real, lanes // 2)
+        has_floor = builder.fcmp_ordered(">", floor, ir.Constant(floor.type, -math.inf))
+        floor = v.splat(floor)
         end = builder.append_basic_block("tile.done")
         for rows in HEIGHTS:
             with builder.if_then(builder.icmp_signed("==", height, INDEX(rows))):
                 numbers = [builder.gep(places, [INDEX(j)], source_etype=INDEX) for j in range(UNITS)]
                 starts = [v.offset(grid, builder.load(number, typ=INDEX)) for number in numbers]
-                for i, row in enumerate(_emit_sums(builder, v, half, rows, a, starts, offsets, depth, bias)):
-                    for j, x in enumerate(row):
-                        v.store(x, v.offset(tile, i * UNITS * half.lanes + j * lanes))
+                sums = _emit_sums(builder, v, half, rows, a, starts, offsets, depth, bias)
+                lines = [v.offset(target, builder.mul(row, INDEX(i))) for i in range(rows)]
+                cells = [
+                    (v.offset(line, j * lanes), x)
+                    for line, xs in zip(lines, sums, strict=True)
+                    for j, x in enumerate(xs)
+                ]
+                with builder.if_else(has_floor) as (then, otherwise):
+                    with then:
+                        for place, x in cells:
+                            v.store(builder.select(builder.fcmp_ordered("<=", x, floor), floor, x), place)
+                    with otherwise:
+                        for place, x in cells:
+                            v.store(x, place)
                 builder.branch(end)
         builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     p, integers = types.CPointer(real), types.CPointer(index)
-    return types.void(p, p, integers, integers, index, p, index, p), generate
+    return types.void(p, p, integers, integers, index, p, index, p, index, real), generate
 
 
-@routine(lambda real: (_at(real), _at(real), _at(index), _at(index), index, _at(real), index, _at(real)))
-def grid_tile(a, grid, places, offsets, depth, bias, height, tile):
-    """tile[i, j] = bias[i] + sum_k A[k, i] grid[places[j] + offsets[k]] for i < height and units j.
+@routine(lambda real: (_at(real), _at(real), *[_at(index)] * 2, index, _at(real), index, _at(real), index, real))
+def grid_tile(a, grid, places, offsets, depth, bias, height, target, row, floor):
+    """target[i row + j] = bias[i] + sum_k A[k, i] grid[places[j] + offsets[k]], and floor where that is not above it.
 
-    a, bias, grid, tile: pointers; places, offsets: pointers to integers; A is packed, (depth, height), and the tile
-    has UNITS units, row after row.
+    For i < height and UNITS units j. a, bias, grid, target: pointers; places, offsets: pointers to integers; A is
+    packed, (depth, height).
     """
-    _grid_tile(a, grid, places, offsets, depth, bias, height, tile)
+    _grid_tile(a, grid, places, offsets, depth, bias, height, target, row, floor)
     return 0
 
 

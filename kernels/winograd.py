@@ -14,6 +14,7 @@ its windows.
     correlate_transformed   images, groups, chunks of tiles; for these all points, and blocks of rows
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -130,7 +131,7 @@ TRANSFORMED = Record(
     "work work_size needed source result h w bias tile copier pool back walk copy units runs pieces offsets unit_count "
     "images groups channels rows source_plane result_plane result_pitch channel grid_row block pitch pooled "
     "w_group w_row w_channel is_turned form activation",
-    "slope",
+    "slope floor",
 )
 
 
@@ -239,7 +240,7 @@ def _sum_chunk(p, first, images, row_start, row_stop, tiles, weights, bias, resu
         for point in range(POINTS):
             invoke(
                 p.tile, shift(a, point * p.channels * whole), shift(tiles, point * size), places, offsets,
-                p.channels, nothing, whole, shift(m, point * _ROWS * row),
+                p.channels, nothing, whole, shift(m, point * _ROWS * row), row, p.floor,
             )  # fmt: skip
         for unit in range(first, min(first + UNITS, p.unit_count)):
             for i in range(height):
@@ -285,7 +286,7 @@ def correlate_tiles(on, c):
         *(tiles.addresses[name] for name in ("copy", "units", "runs", "pieces", "offsets")),
         *(len(tiles.units) - 1, len(c.source), c.groups, channels, height),
         *(*c.planes(on), result_pitch, tiles.channel, tiles.row, images, pitch, pooled),
-        *(*c.pitches, c.is_gradient, c.form, c.activation, c.slope),
+        *(*c.pitches, c.is_gradient, c.form, c.activation, c.slope, -math.inf),
     )
     wide = _runtime.pays_threads(packed * 4), _runtime.pays_threads(c.multiply_adds(on) / 2)
     kept = *c.arrays, *tiles.arrays()
