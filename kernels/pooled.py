@@ -4,7 +4,11 @@
     backward    delta = place(dy) * f'(y), again for one block after the other
 
 So the largest arrays of a network, the results of its first convolutions, are neither stored nor read again; a thread
-has room for the results of a block, one image at least.
+has room for the results of a block, one image at least. Time of both kernels one after the other over that of one pass,
+forward and all gradients, float32 on one core (Zen 4), with ReLU and a pool of 2 x 2, batches of 64:
+
+    channels, filters, image    1-30 28    3-32 32    16-16 32    32-32 32    64-64 16    64-128 8
+    time / time                     1.5        1.5        1.0         1.1         1.0         1.0
 """
 
 from dataclasses import dataclass

@@ -91,11 +91,12 @@ def damage(data, how):
 
 @pytest.mark.parametrize("how", ["empty", "truncated", "garbage", "another pickle", "zeroed"])
 def test_damaged_file_is_compiled_again(cache, how):
-    (path,) = contents(cache)
-    damaged = damage(path.read_bytes(), how)
-    path.write_bytes(damaged)
+    damaged = {path: damage(path.read_bytes(), how) for path in contents(cache)}
+    assert damaged
+    for path, data in damaged.items():
+        path.write_bytes(data)
     assert run(cache) == (EXPECTED, "")
-    assert path.read_bytes() != damaged
+    assert all(path.read_bytes() != data for path, data in damaged.items())
     before = contents(cache)
     assert run(cache) == (EXPECTED, "")
     assert contents(cache) == before

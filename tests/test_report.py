@@ -25,12 +25,12 @@ def test_cost_by_layer():
 
 
 def test_cost_of_images():
-    """Convolution and ReLU keep one array, the pool its result and index; then its gradients: of loss, affine, and none
-    more, as the pool writes over the output of the convolution, and that is the first layer."""
+    """Convolution, ReLU and pool keep one array, the result of the pool, and its index; gradients are those by the
+    loss and by the result of the pool, for the convolution is the first layer."""
     layers = fb.Conv2d(6, 3, padding=1), fb.ReLU(), fb.MaxPool2d(2), fb.Flatten(), fb.Affine(10)
     cost = fb.Sequential(*layers, input_shape=(2, 8, 8)).cost(4)
     assert [row.forward for row in cost.layers] == [4 * 6 * 64 * 18, 0, 0, 0, 4 * 96 * 10]
-    assert cost.activation_bytes == 4 * ((6 * 64 + 96 + 10) * 4 + 96)
+    assert cost.activation_bytes == 4 * ((96 + 10) * 4 + 96)
     assert cost.delta_bytes == 4 * (96 + 10) * 4
     assert cost.training_bytes == 2 * 4 * (6 * 18 + 6 + 960 + 10) + cost.activation_bytes + cost.delta_bytes
 
