@@ -218,10 +218,10 @@ def _train(arguments: argparse.Namespace) -> int:
     kernels = _ahead.missing(_ahead.kernels_of(filters), net.dtype)
     if kernels and _cache.writable():
         sys.stderr.write("compiling the kernels, once on this machine: ten to twenty seconds\n")
-    interrupted = False
+    interrupted, history = False, None
     try:
         with _ahead.compiling(kernels, net.dtype):
-            net.fit(
+            history = net.fit(
                 x_train,
                 y_train,
                 loss=loss,
@@ -243,9 +243,21 @@ def _train(arguments: argparse.Namespace) -> int:
     _print("\nconfusion matrix on the test set (rows: true class, columns: predicted class)")
     _print(_matrix(y_test, u, classes))
     _print(f"\ntest accuracy {100 * fb.metrics.accuracy(y_test, u.argmax(1)):.2f} %")
+    if history is not None and history["loss"][-1] > 0.95 * _guessing(y_train):
+        sys.stdout.flush()
+        sys.stderr.write(
+            f"hint: the loss, {history['loss'][-1]:.3g}, is not below that of guessing, {_guessing(y_train):.3g}; "
+            f"try a smaller --lr (it was {optimizer.rate():g}), more epochs, or inputs between 0 and 1\n"
+        )
     if target is not None:
         _print(f"saved {target}")
     return 130 if interrupted else 0
+
+
+def _guessing(y: Array) -> float:
+    """The cross-entropy of who knows nothing but how frequent each class is."""
+    p = np.bincount(y) / len(y)
+    return float(-(p[p > 0] * np.log(p[p > 0])).sum())
 
 
 def _matrix(y: Array, u: Array, classes: int) -> str:

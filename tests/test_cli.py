@@ -111,6 +111,18 @@ def test_train_learns_the_embedded_digits(run):
     assert f"val_accuracy {accuracy / 100:.4f}" in err.splitlines()[-1]
 
 
+def test_a_network_that_has_learned_nothing_gets_a_hint(run, tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 80)
+    np.savez(tmp_path / "far.npz", x=rng.normal(size=(80, 6)) * 100, y=y)
+    arguments = "train", "--data", tmp_path / "far.npz", "--hidden", "8", "--epochs", "1", "--lr", "0.9"
+    _, _, err = run(*arguments)
+    assert "is not below that of guessing, 1.3" in err
+    assert "try a smaller --lr (it was 0.9)" in err
+    np.savez(tmp_path / "near.npz", x=np.eye(4)[y], y=y)
+    assert "hint" not in run("train", "--data", tmp_path / "near.npz", "--epochs", "20")[2]
+
+
 def test_train_prints_the_table_of_layers(run):
     _, out, _ = run("train", "--hidden", "7", "5", "--activation", "tanh", "--epochs", "1")
     names = [line.split("(")[0] for line in out.splitlines() if re.match(r"\w+\(", line)]
@@ -221,7 +233,7 @@ def test_options_reach_fit(run, data, tmp_path):
     loss, sgd = fb.SoftmaxCrossEntropy(), fb.SGD(0.3)
     history = net.fit(*train, loss=loss, optimizer=sgd, l2=0.001, batch_size=10, epochs=2, validation_data=test)
     line = "  ".join(f"{name} {values[-1]:.4f}" for name, values in history.items())
-    assert err.splitlines()[-1] == f"epoch 2/2  {line}"
+    assert epoch_lines(err)[-1] == f"epoch 2/2  {line}"
     for ours, saved in zip(net.parameters(), fb.Sequential.load(tmp_path / "n.npz").parameters(), strict=True):
         np.testing.assert_array_equal(ours.value, saved.value)
 
