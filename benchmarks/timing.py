@@ -24,8 +24,8 @@ def best_time(function, seconds):
     return best * 1e6
 
 
-def add_options(parser, seconds, timed):
-    """The options of all scripts: threads, rounds, seconds."""
+def add_options(parser, seconds=None, timed=None):
+    """The options of all scripts: threads; and rounds and seconds of what is ``timed``."""
     cpus = len(os.sched_getaffinity(0))
 
     def threads(text):
@@ -39,8 +39,9 @@ def add_options(parser, seconds, timed):
         return int(text)
 
     parser.add_argument("--threads", nargs="+", type=threads, default=sorted({1, cpus}))
-    parser.add_argument("--rounds", type=rounds, default=3, help="processes of each library, in turn")
-    parser.add_argument("--seconds", type=float, default=seconds, help=f"timing of each {timed} in each process")
+    if timed:
+        parser.add_argument("--rounds", type=rounds, default=3, help="processes of each library, in turn")
+        parser.add_argument("--seconds", type=float, default=seconds, help=f"timing of each {timed} in each process")
 
 
 def in_process(script, library, *arguments, threads):
