@@ -1,9 +1,12 @@
-"""Memory of a training step beside PyTorch: by how much a network and three steps raise the peak of a process.
+"""Memory of a training step: by how much a network and three steps raise the peak of a process.
 
     pip install --editable ".[bench]"
-    python benchmarks/memory.py
+    python benchmarks/memory.py                                       # beside PyTorch
     python benchmarks/memory.py --networks "CNN A" 784-512-512-10
+    python benchmarks/memory.py --grow                                # over batch size and hidden width
 
+The memory of backpropagation is O(N n_h), a number for each sample and hidden unit, besides the weights. With --grow,
+784-n-n-10 networks show it: the slope of the rise over N n_h, in bytes, beside that of the prediction.
 Each library runs in a process of its own, on one thread, and has trained a batch of two before, so that its code is
 loaded. Linux only: the peak is read from /proc. fastbp also says what `cost` predicts: parameters, activations and
 deltas, without the gradients, which plain gradient descent does not store.
@@ -17,10 +20,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from compare import LIBRARIES, NETWORKS, data
 from timing import in_process
 
 MIB = 2**20
+BATCHES_AND_WIDTHS = [(batch, hidden) for batch in (256, 1024, 4096) for hidden in (256, 512, 1024)]
 
 
 def _status(key):
@@ -29,9 +34,17 @@ def _status(key):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
+def network_of(name):
+    """One of NETWORKS, or for "N,n" a network with two layers of n hidden units on batches of N."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    batch, hidden = map(int, name.split(","))
+    return batch, (784,), [hidden, hidden, 10]
+
+
 def worker(library, network):
     """Print the bytes by which the peak rises, and for fastbp the prediction."""
-    batch, shape, layers = NETWORKS[network]
+    batch, shape, layers = network_of(network)
     make = LIBRARIES[library][0]
     step = make(*data(2, shape, layers))
     step()
@@ -49,29 +62,66 @@ def worker(library, network):
         (net,) = (cell.cell_contents for cell in step.__closure__ if hasattr(cell.cell_contents, "cost"))
         cost = net.cost(batch)
         result["predicted"] = cost.training_bytes - cost.parameters * cost.itemsize
+        result["parameters"] = cost.parameters * cost.itemsize
     json.dump(result, sys.stdout)
+
+
+def grow():
+    """Rise and prediction in bytes over batch size and width, and their slopes over N n_h without the weights."""
+    points = []
+    for batch, hidden in BATCHES_AND_WIDTHS:
+        result = in_process(__file__, "fastbp", f"{batch},{hidden}", threads=1)
+        points.append({"batch": batch, "hidden": hidden, **result})
+    units = [point["batch"] * point["hidden"] for point in points]
+    slopes = {}
+    for key in ("rise", "predicted"):
+        slopes[key] = float(np.polyfit(units, [point[key] - point["parameters"] for point in points], 1)[0])
+    return {"points": points, "slopes": slopes}
+
+
+def print_growth(result):
+    out = sys.stdout.write
+    out("| batch | hidden units | rise (MiB) | predicted (MiB) |\n| --- | --- | --- | --- |\n")
+    for point in result["points"]:
+        sizes = (f"{point[key] / MIB:.1f}" for key in ("rise", "predicted"))
+        out(f"| {point['batch']} | {point['hidden']} | {' | '.join(sizes)} |\n")
+    slopes = result["slopes"]
+    out(f"\nbytes for each sample and hidden unit: {slopes['rise']:.1f}, predicted {slopes['predicted']:.1f}\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=["CNN A", "CNN B"])
+    parser.add_argument("--grow", action="store_true", help="fastbp alone, over batch size and hidden width")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(*arguments.worker)
         return
-    out = sys.stdout.write
-    out("| network, batch | fastbp (MiB) | predicted (MiB) | torch (MiB) |\n| --- | --- | --- | --- |\n")
+    if arguments.grow:
+        result = grow()
+        if arguments.json:
+            json.dump(result, sys.stdout)
+        else:
+            print_growth(result)
+        return
     if importlib.util.find_spec("torch") is None:
         sys.stderr.write("torch is not installed and left out\n")
-    for network in arguments.networks:
-        ours, theirs = (
-            in_process(__file__, library, network, threads=1) if importlib.util.find_spec(library) else None
-            for library in ("fastbp", "torch")
-        )
-        cells = [ours and ours["rise"], ours and ours["predicted"], theirs and theirs["rise"]]
-        text = " | ".join(f"{cell / MIB:.0f}" if cell else "-" for cell in cells)
-        out(f"| {network}, {NETWORKS[network][0]} | {text} |\n")
+    measured = {name: {} for name in arguments.networks}
+    for name, libraries in measured.items():
+        for library in ("fastbp", "torch"):
+            if importlib.util.find_spec(library):
+                libraries[library] = in_process(__file__, library, name, threads=1)
+    if arguments.json:
+        json.dump(measured, sys.stdout)
+        return
+    out = sys.stdout.write
+    out("| network, batch | fastbp (MiB) | predicted (MiB) | torch (MiB) |\n| --- | --- | --- | --- |\n")
+    for name, libraries in measured.items():
+        ours, theirs = libraries["fastbp"], libraries.get("torch") or {}
+        cells = (f"{size / MIB:.0f}" if size else "-" for size in (ours["rise"], ours["predicted"], theirs.get("rise")))
+        out(f"| {name}, {NETWORKS[name][0]} | {' | '.join(cells)} |\n")
 
 
 if __name__ == "__main__":
