@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from timing import add_options, in_process
+from timing import add_json, add_options, as_json, in_process
 
 HIDDEN, RATE, BATCH = 100, 0.1, 32
 SECONDS = 0.05, 0.1, 0.2, 0.5, 1.0
@@ -102,15 +102,14 @@ def measure(threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(*arguments.worker)
         return
     measured = {threads: measure(threads) for threads in arguments.threads}
-    if arguments.json:
-        json.dump(measured, sys.stdout)
+    if as_json(arguments, measured):
         return
     for library in LIBRARIES:
         if importlib.util.find_spec(library) is None:

@@ -17,7 +17,7 @@ import os
 import sys
 
 import numpy as np
-from timing import add_options, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process
 
 # Batch size, shape of a sample, and layers: units of an affine one, (filters, size, padding) of a convolution, or POOL,
 # the maximum over windows of 2 x 2. What comes behind images is flattened.
@@ -240,7 +240,7 @@ def main():
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--libraries", nargs="+", choices=list(LIBRARIES), default=list(LIBRARIES))
     add_options(parser, 2.0, "step")
-    parser.add_argument("--json", action="store_true", help="print the ratios as a list in JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -253,7 +253,7 @@ def main():
         out(f"{name} is not installed and left out\n")
     out(f"| network, batch | threads | {' | '.join(f'{name} (us)' for name in libraries)} | ratio |\n")
     out(f"|{' --- |' * (len(libraries) + 3)}\n")
-    ratios = []
+    rows = []
     for network in arguments.networks:
         for threads in arguments.threads:
             best, losses = {}, {}
@@ -270,15 +270,15 @@ def main():
             times = zip(libraries, without, strict=True)
             cells = [f"{best[name]:.0f}" if name in best else other for name, other in times]
             peers = [value for name, value in best.items() if name != "fastbp"]
-            ratios.append(min(peers) / best["fastbp"] if peers and "fastbp" in best else None)
-            ratio = f"{ratios[-1]:.2f}" if ratios[-1] else "-"
+            ratio = min(peers) / best["fastbp"] if peers and "fastbp" in best else None
+            rows.append({"network": network, "threads": threads, "times": best, "ratio": ratio})
+            ratio = f"{ratio:.2f}" if ratio else "-"
             out(f"| {network}, {NETWORKS[network][0]} | {threads} | {' | '.join(cells)} | {ratio} |\n")
             sys.stdout.flush()
             same = {name: value for name, value in losses.items() if name != "sklearn"}
             if same and max(same.values()) - min(same.values()) > 1e-3 * max(same.values()):
                 out(f"the libraries disagree on the first loss: {same}\n")
-    if arguments.json:
-        json.dump(ratios, sys.stdout)
+    as_json(arguments, rows)
 
 
 if __name__ == "__main__":

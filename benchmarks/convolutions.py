@@ -18,7 +18,7 @@ import os
 import sys
 
 import numpy as np
-from timing import add_options, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process
 
 N = 32
 # Channels, image, filters, window, stride, padding, groups; a pool has no filters.
@@ -141,7 +141,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), metavar="LAYER")
     add_options(parser, 0.5, "call")
-    parser.add_argument("--json", action="store_true", help="print the ratios as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -150,10 +150,9 @@ def main():
         return
     out = sys.stdout.write
     measured = {t: measure(arguments.layers, t, arguments.rounds, arguments.seconds) for t in arguments.threads}
-    if arguments.json:
-        json.dump(
-            {str(t): {layer: ratio(times) for layer, times in best.items()} for t, best in measured.items()}, sys.stdout
-        )
+    if as_json(
+        arguments, {str(t): {layer: ratio(times) for layer, times in best.items()} for t, best in measured.items()}
+    ):
         return
     for library in LIBRARIES:
         if importlib.util.find_spec(library) is None:

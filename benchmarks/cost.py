@@ -18,7 +18,7 @@ import math
 import sys
 
 import numpy as np
-from timing import add_options, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process
 
 BATCH = 64
 # number and width of the square weight matrices of each network
@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--grow", nargs="+", choices=list(GROWTH), default=list(GROWTH))
     add_options(parser, 0.3, "pass")
     parser.set_defaults(threads=[1])
-    parser.add_argument("--json", action="store_true", help="print points and fits as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -107,13 +107,11 @@ def main():
         for growth in arguments.grow
         for threads in arguments.threads
     }
-    if arguments.json:
-        results = []
-        for (growth, threads), points in measured.items():
-            exponent, r_squared = fit(*totals(points))
-            fitted = {"exponent": exponent, "r_squared": r_squared}
-            results.append({"growth": growth, "threads": threads, "points": points, **fitted})
-        json.dump(results, sys.stdout)
+    results = []
+    for (growth, threads), points in measured.items():
+        fitted = dict(zip(("exponent", "r_squared"), fit(*totals(points)), strict=True))
+        results.append({"growth": growth, "threads": threads, "points": points, **fitted})
+    if as_json(arguments, results):
         return
     for (growth, threads), points in measured.items():
         out(f"{growth}, {threads} thread(s)\n\n")

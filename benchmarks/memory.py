@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from compare import LIBRARIES, NETWORKS, data
-from timing import in_process
+from timing import add_json, as_json, in_process
 
 MIB = 2**20
 BATCHES_AND_WIDTHS = [(batch, hidden) for batch in (256, 1024, 4096) for hidden in (256, 512, 1024)]
@@ -93,7 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=["CNN A", "CNN B"])
     parser.add_argument("--grow", action="store_true", help="fastbp alone, over batch size and hidden width")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -101,9 +101,7 @@ def main():
         return
     if arguments.grow:
         result = grow()
-        if arguments.json:
-            json.dump(result, sys.stdout)
-        else:
+        if not as_json(arguments, result):
             print_growth(result)
         return
     if importlib.util.find_spec("torch") is None:
@@ -113,8 +111,7 @@ def main():
         for library in ("fastbp", "torch"):
             if importlib.util.find_spec(library):
                 libraries[library] = in_process(__file__, library, name, threads=1)
-    if arguments.json:
-        json.dump(measured, sys.stdout)
+    if as_json(arguments, measured):
         return
     out = sys.stdout.write
     out("| network, batch | fastbp (MiB) | predicted (MiB) | torch (MiB) |\n| --- | --- | --- | --- |\n")

@@ -22,7 +22,7 @@ import os
 import sys
 
 import numpy as np
-from timing import add_options, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process
 
 SQUARES = [64, 128, 256, 512, 1024, 2048]
 LAYERS = [(32, 64, 100), (32, 100, 10), (100, 784, 50), (128, 784, 512), (128, 512, 512), (256, 2048, 2048)]
@@ -165,7 +165,7 @@ def main():
     parser.add_argument("--products", nargs="+", choices=PRODUCTS, default=PRODUCTS, metavar="PRODUCT")
     add_options(parser, 0.5, "product")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--json", action="store_true", help="print the ratios as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -177,8 +177,7 @@ def main():
         for threads in arguments.threads
     }
     out = sys.stdout.write
-    if arguments.json:
-        json.dump({str(t): {p: ratio(times) for p, times in best.items()} for t, best in measured.items()}, sys.stdout)
+    if as_json(arguments, {str(t): {p: ratio(times) for p, times in best.items()} for t, best in measured.items()}):
         return
     missing = [library for library in LIBRARIES if importlib.util.find_spec(library) is None]
     for library in missing:

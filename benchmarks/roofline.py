@@ -16,7 +16,7 @@ import os
 import sys
 
 import numpy as np
-from timing import add_options, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process
 
 RNG = np.random.default_rng(0)
 
@@ -150,7 +150,7 @@ def main():
     add_options(parser, 0.3, "kernel")
     parser.set_defaults(rounds=2)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -159,8 +159,7 @@ def main():
         return
     dtype, rounds, seconds = arguments.dtype, arguments.rounds, arguments.seconds
     measured = {threads: run(dtype, threads, rounds, seconds) for threads in arguments.threads}
-    if arguments.json:
-        json.dump(measured, sys.stdout)
+    if as_json(arguments, measured):
         return
     for threads, result in measured.items():
         out = sys.stdout.write

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 from compare import NETWORKS, data, fastbp_step
-from timing import add_options, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process
 
 WORK = ["product 1024 x 1024 x 1024", "784-50-10", "784-512-512-10", "CNN A", "CNN B"]
 
@@ -59,7 +59,7 @@ def main():
     parser.add_argument("--work", nargs="+", choices=WORK, default=WORK, metavar="WORK")
     add_options(parser, 0.5, "call")
     parser.set_defaults(threads=up_to(len(os.sched_getaffinity(0))), rounds=2)
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_json(parser)
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -72,8 +72,7 @@ def main():
         out("one CPU: there is nothing to compare\n")
         return
     measured = {work: measure(work, threads, arguments.rounds, arguments.seconds) for work in arguments.work}
-    if arguments.json:
-        json.dump(measured, sys.stdout)
+    if as_json(arguments, measured):
         return
     out("| work | threads | time (us) | speed-up | efficiency | t times the work (us) | weak efficiency |\n")
     out(f"|{' --- |' * 7}\n")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def best_time(function, seconds):
@@ -42,6 +43,21 @@ def add_options(parser, seconds=None, timed=None):
     if timed:
         parser.add_argument("--rounds", type=rounds, default=3, help="processes of each library, in turn")
         parser.add_argument("--seconds", type=float, default=seconds, help=f"timing of each {timed} in each process")
+
+
+def add_json(parser):
+    """Options for programs that read the results."""
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, and no table")
+    parser.add_argument("--save", metavar="FILE", help="write everything as JSON to this file, too")
+
+
+def as_json(arguments, measured):
+    """Do what these options say; whether nothing else shall be printed."""
+    if arguments.save:
+        Path(arguments.save).write_text(json.dumps(measured))
+    if arguments.json:
+        json.dump(measured, sys.stdout)
+    return arguments.json
 
 
 def in_process(script, library, *arguments, threads):

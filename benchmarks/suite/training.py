@@ -18,4 +18,6 @@ class Ratio:
     timeout = 900
 
     def track_ratio(self, network, threads):
-        return run(COMPARE, "--json", "--networks", network, "--threads", threads, "--rounds", 2, "--seconds", 1)[0]
+        return run(COMPARE, "--json", "--networks", network, "--threads", threads, "--rounds", 2, "--seconds", 1)[0][
+            "ratio"
+        ]

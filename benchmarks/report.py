@@ -1,0 +1,211 @@
+"""One report of what backpropagation costs here: tables, and a page with plots.
+
+    pip install --editable ".[bench]"
+    python benchmarks/report.py                     # under five minutes; report/index.html and report/report.md
+    python benchmarks/report.py --parts cost roofline --out /tmp/report
+
+Every part is one of the scripts beside this one, on a reduced set; they say what they measure and how. A part that
+fails is shown as failed, and the others are made. Interrupted, the report holds what was there. Without matplotlib
+there are tables only.
+"""
+
+import argparse
+import html
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import plots
+
+HERE = Path(__file__).parent
+REDUCED = "--rounds", "1", "--seconds", "0.2"
+NETWORKS = "64-100-10", "784-50-10", "784-512-512-10", "CNN A"
+# torch.compile takes half a minute for each network and number of threads
+LIBRARIES = "fastbp", "numpy", "torch", "torch channels last", "jax", "sklearn"
+
+
+class Part(NamedTuple):
+    """A script with its arguments, and the function that draws its results."""
+
+    title: str
+    text: str
+    command: tuple[str, ...]
+    draw: object
+
+
+PARTS = {
+    "cost": Part(
+        "The cost of backpropagation is O(w)",
+        "w weight matrices take w products forward and 2 w - 1 backward; time follows the multiply-adds. The slope of "
+        "the lines is the exponent.",
+        ("cost.py", *REDUCED),
+        plots.cost,
+    ),
+    "memory": Part(
+        "Memory is O(N n)",
+        "The rise of the peak of a process over samples times hidden units, and the prediction of net.cost.",
+        ("memory.py", "--grow"),
+        plots.memory,
+    ),
+    "threads": Part(
+        "Threads",
+        "Speed-up of the same work (strong scaling), and efficiency with t times the work (weak scaling).",
+        ("threads.py", *REDUCED),
+        plots.threads,
+    ),
+    "roofline": Part(
+        "Roofline",
+        "What each kernel reaches, beside what the processor can do: multiply-adds in registers, bytes from memory. "
+        "Above the roof are kernels that make fewer operations than the plain sums, which are counted.",
+        ("roofline.py", *REDUCED),
+        plots.roofline,
+    ),
+    "peers": Part(
+        "Training steps beside other libraries",
+        "Time of the fastest other library over that of fastbp: above 1, fastbp is faster. torch.compile is left out "
+        "here, for the time it takes; benchmarks/compare.py has it.",
+        ("compare.py", *REDUCED, "--networks", *NETWORKS, "--libraries", *LIBRARIES),
+        plots.peers,
+    ),
+    "accuracy": Part(
+        "Accuracy over time",
+        "Test accuracy on the embedded digits after some time of training steps.",
+        ("accuracy.py",),
+        plots.accuracy,
+    ),
+}
+
+
+def machine():
+    """One line about what the report was measured on."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    versions = []
+    for package in ("fastbp", "numba", "numpy", "torch", "jax", "scikit-learn"):
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"{package} missing")
+    name = names[0] if names else platform.processor()
+    return f"{len(os.sched_getaffinity(0))} CPUs of {name}; Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def run(part):
+    """What the script of a part prints, and its results; or why there are none."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder, "result.json")
+        command = [sys.executable, str(HERE / part.command[0]), *part.command[1:], "--save", str(saved)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+            return f"failed: {lines[-1]}\n", None
+        return result.stderr + result.stdout, json.loads(saved.read_text()) if saved.exists() else None
+
+
+def drawing(part, result):
+    """The plot of a part as SVG; empty without matplotlib or results."""
+    if result is None or importlib.util.find_spec("matplotlib") is None:
+        return ""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    part.draw(axes, result)
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg")
+    pyplot.close(figure)
+    return svg.getvalue()[svg.getvalue().index("<svg") :]
+
+
+def to_html(markdown):
+    """Tables and lines of text as HTML."""
+    out, in_table = [], False
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            cells = [html.escape(cell.strip()) for cell in line.strip("|").split(" | ")]
+            if set(line) <= set("|- "):
+                continue
+            tag = "td" if in_table else "th"
+            out.append(
+                ("" if in_table else "<table>") + f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
+            )
+            in_table = True
+            continue
+        if in_table:
+            out.append("</table>")
+            in_table = False
+        if line.strip():
+            out.append(f"<p>{html.escape(line)}</p>")
+    return "\n".join([*out, "</table>" if in_table else ""])
+
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; font-size: 13px; }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+svg { width: 100%; height: auto; }
+code { background: #f4f4f4; padding: .1rem .3rem; }
+"""
+
+
+def write(folder, head, sections):
+    """The report as Markdown and as a page of its own."""
+    text, body = [f"# What backpropagation costs\n\n{head}\n"], []
+    for part, markdown, svg in sections:
+        command = "python benchmarks/" + " ".join(f'"{word}"' if " " in word else word for word in part.command)
+        text.append(f"## {part.title}\n\n{part.text}\n\n`{command}`\n\n{markdown}")
+        body.append(f"<h2>{html.escape(part.title)}</h2><p>{html.escape(part.text)}</p>{svg}\n{to_html(markdown)}")
+        body.append(f"<p><code>{html.escape(command)}</code></p>")
+    page = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What backpropagation costs</title>',
+        f"<style>{STYLE}</style></head><body><h1>What backpropagation costs</h1><p>{html.escape(head)}</p>",
+        *body,
+        "</body></html>",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (("report.md", "\n".join(text)), ("index.html", "\n".join(page))):
+        temporary = folder / f"{name}.part"
+        temporary.write_text(content)
+        temporary.replace(folder / name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
+    arguments = parser.parse_args()
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=arguments.out).close()
+    except OSError as error:
+        parser.error(f"{arguments.out} cannot be written: {error.strerror}")
+    if importlib.util.find_spec("matplotlib") is None:
+        sys.stderr.write("matplotlib is not installed: tables, no plots\n")
+    head, sections, start = machine(), [], time.monotonic()
+    for name in arguments.parts:
+        try:
+            markdown, result = run(PARTS[name])
+        except KeyboardInterrupt:
+            sys.stderr.write("\ninterrupted; the report holds what was there\n")
+            break
+        sys.stdout.write(f"## {PARTS[name].title}\n\n{markdown}\n")
+        sys.stdout.flush()
+        sections.append((PARTS[name], markdown, drawing(PARTS[name], result)))
+        write(arguments.out, head, sections)
+    sys.stdout.write(f"{time.monotonic() - start:.0f} s; {arguments.out / 'index.html'}\n")
+
+
+if __name__ == "__main__":
+    main()
