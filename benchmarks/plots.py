@@ -67,8 +67,8 @@ def peers(axes, results):
             if library in row["times"] and "fastbp" in row["times"]:
                 places.append(place + (number - (len(libraries) - 1) / 2) * height)
                 ratios.append(row["times"][library] / row["times"]["fastbp"])
-        bars = axes.barh(places, ratios, height, label=library)
-        axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+        bars = axes.barh(places, [ratio - 1 for ratio in ratios], height, left=1, label=library)
+        axes.bar_label(bars, labels=[f"{ratio:.1f}" for ratio in ratios], fontsize=7, padding=2)
     axes.axvline(1, color="k", linewidth=1)
     axes.set(xscale="log", xlabel="time of the library over that of fastbp", yticks=range(len(labels)))
     axes.set_yticklabels(labels)
