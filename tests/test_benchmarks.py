@@ -99,6 +99,13 @@ def test_asv_tracks_all_that_a_script_measures(suite, key, script):
     assert lists_of(BENCHMARKS / "suite" / f"{suite}.py")[key] == lists_of(BENCHMARKS / f"{script}.py")[key]
 
 
+def test_asv_tracks_every_call():
+    names = load("calls").calls()
+    assert lists_of(BENCHMARKS / "suite" / "calls.py")["NAMES"] == list(names)
+    for call in names.values():
+        call()
+
+
 def test_a_part_that_fails_is_shown_as_failed(report, tmp_path):
     part = report.Part("Title", "Text.", ("cost.py", "--threads", "0"), None)
     markdown, result = report.run(part)
