@@ -22,6 +22,7 @@ from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
 from fastbp.kernels.pool import check_pool, count_of, place_at, pool_windows_of
+from fastbp.kernels.pool_rows import add_row
 from fastbp.kernels.reductions import total
 from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, SIZE, STRIDE, check_images
 
@@ -50,8 +51,12 @@ def _avg_pool_forward(p, t, threads):
                 if 0 <= d < D and 0 <= h < H:
                     for k in range(KW):
                         u = shift(x, plane * p.image + (d * H + h) * W + integer(p.spans, k, 3, 2))
-                        for o in range(integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)):
-                            store(mean, o, load(mean, o) + load(u, o * stride))
+                        first, last = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
+                        if stride <= 2:
+                            add_row(shift(u, first * stride), stride, shift(mean, first), last - first)
+                        else:
+                            for o in range(first, last):
+                                store(mean, o, load(mean, o) + load(u, o * stride))
             lines = load(counts, od) * load(counts, OD + oh)
             for o in range(OW):
                 store(mean, o, load(mean, o) / (lines * load(counts, OD + OH + o)))

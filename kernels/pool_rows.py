@@ -1,4 +1,4 @@
-"""Rows of a maximum pooling in vectors: along the windows of a row of results, element of the window by element."""
+"""Rows of a pooling in vectors: along the windows of a row of results, element of the window by element."""
 
 from functools import partial
 
@@ -61,6 +61,47 @@ def _each_vector(builder, v, count, body):
     body(whole, builder.sub(count, whole))
 
 
+def _each_strided(builder, v, u, stride, count, use):
+    """use(o, x, mask) for the vectors x of u[o stride], o < count; stride: 1 or 2."""
+
+    def side_by_side(o, left):
+        mask = None if left is None else v.lanes_below(left, 0)
+        use(o, v.load(v.offset(u, o), mask), mask)
+
+    def every_other(o, left):
+        start, masks = v.offset(u, builder.mul(o, INDEX(2))), [None, None]
+        if left is not None:
+            end = builder.sub(builder.mul(left, INDEX(2)), INDEX(1))
+            masks = [v.lanes_below(end, 0), v.lanes_below(end, v.lanes)]
+        x = [v.load(v.offset(start, j * v.lanes), mask) for j, mask in enumerate(masks)]
+        use(o, v.pick(*x, range(0, 2 * v.lanes, 2)), None if left is None else v.lanes_below(left, 0))
+
+    exists = builder.icmp_signed(">", count, INDEX(0))
+    for step, body in ((1, side_by_side), (2, every_other)):
+        with builder.if_then(builder.and_(exists, builder.icmp_signed("==", stride, INDEX(step)))):
+            _each_vector(builder, v, count, body)
+
+
+@intrinsic
+def add_row(typing_context, u, stride, y, count):
+    """y[o] += u[o stride] for o < count; ``stride`` is 1 or 2."""
+    real, index = u.dtype, types.int64
+
+    def generate(context, builder, signature, arguments):
+        u, stride, y, count = arguments
+        v = Vectors(builder, real, _cpu.blocks(real.bitwidth // 8).lanes)
+
+        def add(o, x, mask):
+            place = v.offset(y, o)
+            v.store(v.add(v.load(place, mask), x), place, mask)
+
+        _each_strided(builder, v, u, stride, count, add)
+        return context.get_dummy_value()
+
+    p = types.CPointer(real)
+    return types.void(p, index, p, index), generate
+
+
 @intrinsic
 def raise_row(typing_context, u, stride, y, best, k, count, is_first):
     """Raise y[o] to u[o stride] where that is larger, or first, and note in ``best`` that it is element k; o < count.
@@ -85,22 +126,7 @@ def raise_row(typing_context, u, stride, y, best, k, count, is_first):
             v.store(builder.select(wins, x, largest), place, mask)
             indices.store(builder.select(wins, new, old), best, o, mask)
 
-        def side_by_side(o, left):
-            mask = None if left is None else v.lanes_below(left, 0)
-            raised(o, v.load(v.offset(u, o), mask), mask)
-
-        def every_other(o, left):
-            start, masks = v.offset(u, builder.mul(o, INDEX(2))), [None, None]
-            if left is not None:
-                end = builder.sub(builder.mul(left, INDEX(2)), INDEX(1))
-                masks = [v.lanes_below(end, 0), v.lanes_below(end, lanes)]
-            x = [v.load(v.offset(start, j * lanes), mask) for j, mask in enumerate(masks)]
-            raised(o, v.pick(*x, range(0, 2 * lanes, 2)), None if left is None else v.lanes_below(left, 0))
-
-        exists = builder.icmp_signed(">", count, INDEX(0))
-        for step, body in ((1, side_by_side), (2, every_other)):
-            with builder.if_then(builder.and_(exists, builder.icmp_signed("==", stride, INDEX(step)))):
-                _each_vector(builder, v, count, body)
+        _each_strided(builder, v, u, stride, count, raised)
         return context.get_dummy_value()
 
     p = types.CPointer(real)
