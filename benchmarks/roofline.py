@@ -39,11 +39,10 @@ def affine(dtype, n, i, o):
     return lambda: kernels.affine_relu_forward(x, w, b, y), 2 * n * i * o, [x, w, b, y]
 
 
-def convolution(dtype, n, channels, side, filters, size, backward=False, **numbers):
+def convolution(dtype, n, channels, side, filters, size, *, backward=False, groups=1, **numbers):
     from fastbp import kernels
     from fastbp.kernels.windows import windows
 
-    groups = numbers.pop("groups", 1)
     on = windows("benchmark", (side, side), size, **numbers)
     x, w = _random(dtype, n, channels, side, side), _random(dtype, filters, channels // groups, size, size)
     y, b = _random(dtype, n, filters, *on.output), _random(dtype, filters)
@@ -93,23 +92,23 @@ def update(dtype, size):
 MILLIONS = 2**24  # 64 MiB in float32: beyond the caches
 # Operations of an element are counted once for each addition, multiplication, comparison or exponential.
 KERNELS = {
-    "product 256 x 256 x 256": (product, 256, 256, 256),
-    "product 1024 x 1024 x 1024": (product, 1024, 1024, 1024),
-    "affine and ReLU 128, 784, 512": (affine, 128, 784, 512),
-    "conv 1-30 5x5 on 28x28": (convolution, 100, 1, 28, 30, 5),
-    "conv 32-64 3x3 on 32x32": (convolution, 32, 32, 32, 64, 3, False, ("padding", 1)),
-    "conv 64-64 3x3 stride 2 on 32x32": (convolution, 32, 64, 32, 64, 3, False, ("stride", 2), ("padding", 1)),
-    "its gradients": (convolution, 32, 64, 32, 64, 3, True, ("stride", 2), ("padding", 1)),
-    "conv 64-128 1x1 on 16x16": (convolution, 32, 64, 16, 128, 1),
-    "depthwise 64 3x3 on 32x32": (convolution, 32, 64, 32, 64, 3, False, ("padding", 1), ("groups", 64)),
-    "maximum of 2x2, 64 x 112x112": (pool, "maximum", 32, 64, 112),
-    "mean of 2x2, 64 x 112x112": (pool, "average", 32, 64, 112),
-    "ReLU": (elementwise, "relu_forward", MILLIONS, 1),
-    "sigmoid": (elementwise, "sigmoid_forward", MILLIONS, 4),
-    "tanh": (elementwise, "tanh_forward", MILLIONS, 5),
-    "softmax of 8192 x 1000": (rows, "softmax_forward", 8192, 1000, 4),
-    "softmax cross-entropy of 8192 x 1000": (rows, "softmax_cross_entropy", 8192, 1000, 5),
-    "SGD update": (update, MILLIONS),
+    "product 256 x 256 x 256": lambda dtype: product(dtype, 256, 256, 256),
+    "product 1024 x 1024 x 1024": lambda dtype: product(dtype, 1024, 1024, 1024),
+    "affine and ReLU 128, 784, 512": lambda dtype: affine(dtype, 128, 784, 512),
+    "conv 1-30 5x5 on 28x28": lambda dtype: convolution(dtype, 100, 1, 28, 30, 5),
+    "conv 32-64 3x3 on 32x32": lambda dtype: convolution(dtype, 32, 32, 32, 64, 3, padding=1),
+    "conv 64-64 3x3 stride 2 on 32x32": lambda dtype: convolution(dtype, 32, 64, 32, 64, 3, stride=2, padding=1),
+    "its gradients": lambda dtype: convolution(dtype, 32, 64, 32, 64, 3, backward=True, stride=2, padding=1),
+    "conv 64-128 1x1 on 16x16": lambda dtype: convolution(dtype, 32, 64, 16, 128, 1),
+    "depthwise 64 3x3 on 32x32": lambda dtype: convolution(dtype, 32, 64, 32, 64, 3, groups=64, padding=1),
+    "maximum of 2x2, 64 x 112x112": lambda dtype: pool(dtype, "maximum", 32, 64, 112),
+    "mean of 2x2, 64 x 112x112": lambda dtype: pool(dtype, "average", 32, 64, 112),
+    "ReLU": lambda dtype: elementwise(dtype, "relu_forward", MILLIONS, 1),
+    "sigmoid": lambda dtype: elementwise(dtype, "sigmoid_forward", MILLIONS, 4),
+    "tanh": lambda dtype: elementwise(dtype, "tanh_forward", MILLIONS, 5),
+    "softmax of 8192 x 1000": lambda dtype: rows(dtype, "softmax_forward", 8192, 1000, 4),
+    "softmax cross-entropy of 8192 x 1000": lambda dtype: rows(dtype, "softmax_cross_entropy", 8192, 1000, 5),
+    "SGD update": lambda dtype: update(dtype, MILLIONS),
 }
 
 
@@ -120,9 +119,8 @@ def measure(dtype, seconds):
     threads = len(os.sched_getaffinity(0))
     result = {"gflops": peak.gflops(dtype, threads, seconds), "gbytes": peak.gbytes(dtype, threads, seconds)}
     result["kernels"] = {}
-    for name, (make, *arguments) in KERNELS.items():
-        numbers = dict(a for a in arguments if isinstance(a, tuple))
-        call, operations, arrays = make(dtype, *(a for a in arguments if not isinstance(a, tuple)), **numbers)
+    for name, make in KERNELS.items():
+        call, operations, arrays = make(dtype)
         nbytes = sum(a.nbytes for a in arrays)
         result["kernels"][name] = {"operations": operations, "bytes": nbytes, "time": best_time(call, seconds)}
     return result

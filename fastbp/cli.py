@@ -243,10 +243,11 @@ def _train(arguments: argparse.Namespace) -> int:
     _print("\nconfusion matrix on the test set (rows: true class, columns: predicted class)")
     _print(_matrix(y_test, u, classes))
     _print(f"\ntest accuracy {100 * fb.metrics.accuracy(y_test, u.argmax(1)):.2f} %")
-    if history is not None and history["loss"][-1] > 0.95 * _guessing(y_train):
+    last, guessing = history["loss"][-1] if history else 0.0, _guessing(y_train)
+    if last > 0.95 * guessing:
         sys.stdout.flush()
         sys.stderr.write(
-            f"hint: the loss, {history['loss'][-1]:.3g}, is not below that of guessing, {_guessing(y_train):.3g}; "
+            f"hint: the loss, {last:.3g}, is not below that of guessing, {guessing:.3g}; "
             f"try a smaller --lr (it was {optimizer.rate():g}), more epochs, or inputs between 0 and 1\n"
         )
     if target is not None:

@@ -89,9 +89,8 @@ class Conv(Layer):
         return {key: getattr(self, key) for key in ("stride", "padding", "dilation", "groups")}
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        shape, b, numbers = (len(x), *self.output_shape(x.shape[1:])), None, self._numbers()
-        if self.b is not None:
-            b = self.b.value
+        shape, numbers = (len(x), *self.output_shape(x.shape[1:])), self._numbers()
+        b = None if self.b is None else self.b.value
         ctx.saved = (x,)
         if isinstance(ctx.pool, MaxPool):
             y, index = ctx.pool.outputs(ctx, shape, x.dtype)
