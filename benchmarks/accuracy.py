@@ -8,14 +8,13 @@ warmed up on another network; only the training steps count, not the tests betwe
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
 import time
 
 import numpy as np
-from timing import add_json, add_options, as_json, in_process
+from timing import add_json, add_options, as_json, in_process, installed
 
 HIDDEN, RATE, BATCH = 100, 0.1, 32
 SECONDS = 0.05, 0.1, 0.2, 0.5, 1.0
@@ -90,15 +89,6 @@ def worker(library):
     json.dump(result, sys.stdout)
 
 
-def measure(threads):
-    """What each library that is installed reaches."""
-    return {
-        library: in_process(__file__, library, threads=threads)
-        for library in LIBRARIES
-        if importlib.util.find_spec(library)
-    }
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
@@ -108,17 +98,15 @@ def main():
     if arguments.worker:
         worker(*arguments.worker)
         return
-    measured = {threads: measure(threads) for threads in arguments.threads}
+    libraries = installed(LIBRARIES)
+    measured = {t: {name: in_process(__file__, name, threads=t) for name in libraries} for t in arguments.threads}
     if as_json(arguments, measured):
         return
-    for library in LIBRARIES:
-        if importlib.util.find_spec(library) is None:
-            sys.stderr.write(f"{library} is not installed and left out\n")
     out = sys.stdout.write
     out(f"| test accuracy (epochs) after | {' | '.join(f'{seconds} s' for seconds in SECONDS)} |\n")
     out(f"|{' --- |' * (len(SECONDS) + 1)}\n")
-    for threads, libraries in measured.items():
-        for library, results in libraries.items():
+    for threads, by_library in measured.items():
+        for library, results in by_library.items():
             cells = [f"{100 * r['accuracy']:.1f} % ({r['epochs']:.1f})" for r in results or []]
             cells = cells or ["failed"] * len(SECONDS)
             out(f"| {library}, {threads} thread(s) | {' | '.join(cells)} |\n")

@@ -10,14 +10,13 @@ float32. The last column is the time of the fastest other library over that of f
 """
 
 import argparse
-import importlib.util
 import json
 import math
 import os
 import sys
 
 import numpy as np
-from timing import add_json, add_options, as_json, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, in_process, installed, ratio, shown
 
 # Batch size, shape of a sample, and layers: units of an affine one, (filters, size, padding) of a convolution, or POOL,
 # the maximum over windows of 2 x 2. What comes behind images is flattened.
@@ -235,6 +234,22 @@ def worker(library, network, seconds):
     json.dump({"best": best_time(step, seconds), "loss": float(first)}, sys.stdout)
 
 
+def measure(network, libraries, threads, rounds, seconds):
+    """Best times in microseconds, None where a library failed; and the losses of the first step."""
+    without = PERCEPTRONS_ONLY if POOL in NETWORKS[network][2] else IMAGES_ONLY
+    best, losses = {}, {}
+    for _ in range(rounds):
+        for library in libraries:
+            if library in without:
+                continue
+            result = in_process(__file__, library, network, seconds, threads=threads)
+            before = best.get(library, math.inf)
+            best[library] = None if None in (result, before) else min(result["best"], before)
+            if result and library != "sklearn":  # its loss is that after the step
+                losses[library] = result["loss"]
+    return best, losses
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
@@ -247,37 +262,21 @@ def main():
         library, network, seconds = arguments.worker
         worker(library, network, float(seconds))
         return
+    libraries = installed(arguments.libraries, {name: package for name, (_, package) in LIBRARIES.items()})
     out = sys.stderr.write if arguments.json else sys.stdout.write
-    libraries = [name for name in arguments.libraries if importlib.util.find_spec(LIBRARIES[name][1])]
-    for name in set(arguments.libraries) - set(libraries):
-        out(f"{name} is not installed and left out\n")
     out(f"| network, batch | threads | {' | '.join(f'{name} (us)' for name in libraries)} | ratio |\n")
     out(f"|{' --- |' * (len(libraries) + 3)}\n")
     rows = []
     for network in arguments.networks:
         for threads in arguments.threads:
-            best, losses = {}, {}
-            for _ in range(arguments.rounds):
-                for library in libraries:
-                    if library in (PERCEPTRONS_ONLY if POOL in NETWORKS[network][2] else IMAGES_ONLY):
-                        continue
-                    result = in_process(__file__, library, network, arguments.seconds, threads=threads)
-                    if result:
-                        best[library] = min(result["best"], best.get(library, float("inf")))
-                        losses[library] = result["loss"]
-            left_out = PERCEPTRONS_ONLY if POOL in NETWORKS[network][2] else IMAGES_ONLY
-            without = ["-" if name in left_out else "failed" for name in libraries]
-            times = zip(libraries, without, strict=True)
-            cells = [f"{best[name]:.0f}" if name in best else other for name, other in times]
-            peers = [value for name, value in best.items() if name != "fastbp"]
-            ratio = min(peers) / best["fastbp"] if peers and "fastbp" in best else None
-            rows.append({"network": network, "threads": threads, "times": best, "ratio": ratio})
-            ratio = f"{ratio:.2f}" if ratio else "-"
-            out(f"| {network}, {NETWORKS[network][0]} | {threads} | {' | '.join(cells)} | {ratio} |\n")
+            times, losses = measure(network, libraries, threads, arguments.rounds, arguments.seconds)
+            rows.append({"network": network, "threads": threads, "times": times, "ratio": ratio(times)})
+            cells = [shown(times[name], ".0f") if name in times else "-" for name in libraries]
+            cells.append(f"{ratio(times):.2f}" if ratio(times) else "-")
+            out(f"| {network}, {NETWORKS[network][0]} | {threads} | {' | '.join(cells)} |\n")
             sys.stdout.flush()
-            same = {name: value for name, value in losses.items() if name != "sklearn"}
-            if same and max(same.values()) - min(same.values()) > 1e-3 * max(same.values()):
-                out(f"the libraries disagree on the first loss: {same}\n")
+            if losses and max(losses.values()) - min(losses.values()) > 1e-3 * max(losses.values()):
+                out(f"the libraries disagree on the first loss: {losses}\n")
     as_json(arguments, rows)
 
 

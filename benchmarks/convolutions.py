@@ -11,14 +11,12 @@ as its networks do; PyTorch makes new ones in each call, as it does in every net
 """
 
 import argparse
-import importlib.util
 import json
-import math
 import os
 import sys
 
 import numpy as np
-from timing import add_json, add_options, as_json, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, installed, mean, ratio, take_turns
 
 N = 32
 # Channels, image, filters, window, stride, padding, groups; a pool has no filters.
@@ -35,8 +33,7 @@ LAYERS = {
     "8-16 3x3x3 on 16x16x16": (8, (16, 16, 16), 16, (3, 3, 3), 1, 1, 1),
     "max-pool 2 on 64x112x112": (64, (112, 112), None, (2, 2), 2, 0, 1),
 }
-LIBRARIES = ("fastbp", "torch")
-PASSES = ("forward", "backward")
+LIBRARIES = "fastbp", "torch"
 
 
 def operands(layer):
@@ -119,22 +116,9 @@ def worker(library, seconds, layers):
     json.dump(times, sys.stdout)
 
 
-def measure(layers, threads, rounds, seconds):
-    """Best times in microseconds by layer and library; libraries that are missing or fail are left out."""
-    best = {layer: {} for layer in layers}
-    for _ in range(rounds):
-        for library in LIBRARIES:
-            if importlib.util.find_spec(library) is None:
-                continue
-            for layer, times in (in_process(__file__, library, seconds, *layers, threads=threads) or {}).items():
-                before = best[layer].get(library, [math.inf] * len(PASSES))
-                best[layer][library] = [min(pair) for pair in zip(times, before, strict=True)]
-    return best
-
-
-def ratio(times):
-    """Time of PyTorch over that of fastbp, forward and backward; None if one of them is missing."""
-    return sum(times["torch"]) / sum(times["fastbp"]) if times.keys() >= set(LIBRARIES) else None
+def with_ratio(times):
+    """Times of both passes by library, and the ratio of their sums."""
+    return {"times": times, "ratio": ratio({library: pair and sum(pair) for library, pair in times.items()})}
 
 
 def main():
@@ -148,29 +132,28 @@ def main():
         library, seconds, *layers = arguments.worker
         worker(library, float(seconds), layers)
         return
-    out = sys.stdout.write
-    measured = {t: measure(arguments.layers, t, arguments.rounds, arguments.seconds) for t in arguments.threads}
-    if as_json(
-        arguments, {str(t): {layer: ratio(times) for layer, times in best.items()} for t, best in measured.items()}
-    ):
+    libraries = installed(LIBRARIES)
+    effort = __file__, libraries, arguments.rounds, arguments.layers, arguments.seconds
+    measured = {threads: take_turns(*effort, threads=threads) for threads in arguments.threads}
+    results = {
+        threads: {layer: with_ratio(times) for layer, times in best.items()} for threads, best in measured.items()
+    }
+    if as_json(arguments, results):
         return
-    for library in LIBRARIES:
-        if importlib.util.find_spec(library) is None:
-            out(f"{library} is not installed and left out\n")
-    heads = [head for t in measured for head in (*(f"{name} (us), {t}" for name in LIBRARIES), f"ratio, {t}")]
+    out = sys.stdout.write
+    heads = [head for t in results for head in (*(f"{name} (us), {t}" for name in libraries), f"ratio, {t}")]
     out(f"| forward + backward; threads | {' | '.join(heads)} |\n|{' --- |' * (len(heads) + 1)}\n")
     for layer in arguments.layers:
         cells = []
-        for best in measured.values():
-            times = best[layer]
-            cells += [" + ".join(f"{time:.0f}" for time in times[name]) if name in times else "-" for name in LIBRARIES]
-            cells.append(f"{ratio(times):.2f}" if ratio(times) else "-")
+        for best in results.values():
+            times, value = best[layer].values()
+            cells += ["failed" if pair is None else f"{pair[0]:.0f} + {pair[1]:.0f}" for pair in times.values()]
+            cells.append(f"{value:.2f}" if value else "-")
         out(f"| {layer} | {' | '.join(cells)} |\n")
-    for threads, best in measured.items():
-        ratios = [ratio(times) for times in best.values() if ratio(times)]
-        if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            out(f"{threads} thread(s): geometric mean of the ratios {mean:.2f}\n")
+    for threads, best in results.items():
+        ratios = [result["ratio"] for result in best.values()]
+        if all(ratios):
+            out(f"\n{threads} thread(s): geometric mean of the ratios {mean(ratios):.2f}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ the recorded programs that a step runs, product by product. The exponent of time
 
     log time = log c + exponent log (multiply-adds)         R^2: the share of the variance that the line explains
 
-ReLU behind every layer but the last, mean squared error, batches of 64, float32; the update is part of backward.
+ReLU behind every layer but the last, mean squared error, batches of 64, float32. A recorded step updates the weights
+within the products of backward; the update alone, one multiply-add for each weight and bias, is that of the optimizer
+on gradients that were stored.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import numpy as np
 from timing import add_json, add_options, as_json, best_time, in_process
 
 BATCH = 64
+PASSES = "forward", "backward", "update"
 # number and width of the square weight matrices of each network
 GROWTH = {
     "depth": [(w, 256) for w in (1, 2, 4, 8, 16, 32)],
@@ -48,11 +51,13 @@ def products(program):
 
 
 def measure(matrices, width, seconds):
-    """Products, multiply-adds, and best times in microseconds of the forward and the backward pass.
+    """Products, multiply-adds, and best times in microseconds of each of PASSES.
 
     A large product may be run in several parts: the whole ones are what all of them add up to.
     """
-    _, step, batch = network(matrices, width)
+    import fastbp as fb
+
+    net, step, batch = network(matrices, width)
     result = {"matrices": matrices, "width": width}
     for name, program in (("forward", step._forward), ("backward", step._backward)):
         work, one = sum(map(math.prod, products(program))), BATCH * width**2
@@ -60,6 +65,9 @@ def measure(matrices, width, seconds):
             raise AssertionError(f"{work} multiply-adds are no whole number of products of {one}")
         time = best_time(lambda program=program: program.run(*batch), seconds)
         result[name] = {"products": work // one, "multiply_adds": work, "time": time}
+    optimizer, work = fb.SGD(0.1), sum(parameter.value.size for parameter in net.parameters())
+    time = best_time(lambda: optimizer.step(net.parameters()), seconds)
+    result["update"] = {"products": 0, "multiply_adds": work, "time": time}
     return result
 
 
@@ -72,9 +80,9 @@ def fit(work, times):
 
 
 def totals(points):
-    """Multiply-adds and times of whole steps."""
-    passes = "forward", "backward"
-    return [[sum(point[name][key] for name in passes) for point in points] for key in ("multiply_adds", "time")]
+    """Multiply-adds and times of whole steps: forward, and backward with the update."""
+    steps = PASSES[:2]
+    return [[sum(point[name][key] for name in steps) for point in points] for key in ("multiply_adds", "time")]
 
 
 def run(growth, threads, rounds, seconds):
@@ -83,7 +91,7 @@ def run(growth, threads, rounds, seconds):
     for _ in range(rounds):
         points = in_process(__file__, "fastbp", growth, seconds, threads=threads)
         for old, new in zip(best or points, points, strict=True):
-            for name in ("forward", "backward"):
+            for name in PASSES:
                 new[name]["time"] = min(old[name]["time"], new[name]["time"])
         best = points
     return best
@@ -115,12 +123,13 @@ def main():
         return
     for (growth, threads), points in measured.items():
         out(f"{growth}, {threads} thread(s)\n\n")
-        out("| matrices | width | products | multiply-adds | forward (us) | backward (us) | ps per multiply-add |\n")
-        out(f"|{' --- |' * 7}\n")
+        heads = "matrices", "width", "products", "multiply-adds", "forward (us)", "backward (us)", "ps per multiply-add"
+        out(f"| {' | '.join((*heads, 'update alone (us)'))} |\n|{' --- |' * 8}\n")
         for point, work, time in zip(points, *totals(points), strict=True):
             forward, backward = point["forward"], point["backward"]
             cells = point["matrices"], point["width"], f"{forward['products']} + {backward['products']}", f"{work:,}"
-            times = f"{forward['time']:.1f}", f"{backward['time']:.1f}", f"{time / work * 1e6:.2f}"
+            times = [f"{forward['time']:.1f}", f"{backward['time']:.1f}", f"{time / work * 1e6:.2f}"]
+            times.append(f"{point['update']['time']:.1f}")
             out(f"| {' | '.join(map(str, (*cells, *times)))} |\n")
         exponent, r_squared = fit(*totals(points))
         out(f"\ntime ~ multiply-adds ^ {exponent:.3f}, R^2 {r_squared:.4f}\n\n")

@@ -15,14 +15,13 @@ deltas, without the gradients, which plain gradient descent does not store.
 import argparse
 import ctypes
 import gc
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from compare import LIBRARIES, NETWORKS, data
-from timing import add_json, as_json, in_process
+from timing import add_json, as_json, in_process, installed, shown
 
 MIB = 2**20
 BATCHES_AND_WIDTHS = [(batch, hidden) for batch in (256, 1024, 4096) for hidden in (256, 512, 1024)]
@@ -104,21 +103,20 @@ def main():
         if not as_json(arguments, result):
             print_growth(result)
         return
-    if importlib.util.find_spec("torch") is None:
-        sys.stderr.write("torch is not installed and left out\n")
-    measured = {name: {} for name in arguments.networks}
-    for name, libraries in measured.items():
-        for library in ("fastbp", "torch"):
-            if importlib.util.find_spec(library):
-                libraries[library] = in_process(__file__, library, name, threads=1)
+    libraries = installed(("fastbp", "torch"))
+    measured = {
+        network: {library: in_process(__file__, library, network, threads=1) for library in libraries}
+        for network in arguments.networks
+    }
     if as_json(arguments, measured):
         return
     out = sys.stdout.write
-    out("| network, batch | fastbp (MiB) | predicted (MiB) | torch (MiB) |\n| --- | --- | --- | --- |\n")
-    for name, libraries in measured.items():
-        ours, theirs = libraries["fastbp"], libraries.get("torch") or {}
-        cells = (f"{size / MIB:.0f}" if size else "-" for size in (ours["rise"], ours["predicted"], theirs.get("rise")))
-        out(f"| {name}, {NETWORKS[name][0]} | {' | '.join(cells)} |\n")
+    heads = " | ".join(f"{library} (MiB)" for library in libraries)
+    out(f"| network, batch | {heads} | predicted (MiB) |\n|{' --- |' * (len(libraries) + 2)}\n")
+    for network, results in measured.items():
+        cells = [shown(result and result["rise"] / MIB, ".0f") for result in results.values()]
+        predicted = f"{results['fastbp']['predicted'] / MIB:.0f}"
+        out(f"| {network}, {NETWORKS[network][0]} | {' | '.join(cells)} | {predicted} |\n")
 
 
 if __name__ == "__main__":

@@ -7,28 +7,27 @@
 Each library runs in a process of its own with the same CPUs, the processes take turns for several rounds, and the best
 time of each library counts. For a layer of I inputs and O units on a batch of N:
 
-    forward   max(0, x w' + b)          fastbp: one call; NumPy: three; PyTorch: addmm and relu_
+    forward   max(0, x w' + b)          fastbp, JAX: one call; NumPy: three; PyTorch: addmm and relu_
     dw        delta' x                  one call each
-    dx        (delta w) * (h > 0)       fastbp: one call; NumPy: three; PyTorch: mm and threshold_backward
+    dx        (delta w) * (h > 0)       fastbp, JAX: one call; NumPy: three; PyTorch: mm and threshold_backward
 
-Everything is written into arrays made before. The ratio is the time of the faster other library over that of fastbp.
+Everything is written into arrays made before, but for JAX, which has no such calls; its functions are compiled. The
+ratio is the time of the fastest other library over that of fastbp.
 """
 
 import argparse
-import importlib.util
 import json
-import math
 import os
 import sys
 
 import numpy as np
-from timing import add_json, add_options, as_json, best_time, in_process
+from timing import add_json, add_options, as_json, best_time, installed, mean, ratio, shown, take_turns
 
 SQUARES = [64, 128, 256, 512, 1024, 2048]
 LAYERS = [(32, 64, 100), (32, 100, 10), (100, 784, 50), (128, 784, 512), (128, 512, 512), (256, 2048, 2048)]
 PRODUCTS = [f"square {n}" for n in SQUARES]
 PRODUCTS += [f"{kind} {','.join(map(str, layer))}" for layer in LAYERS for kind in ("forward", "dw", "dx")]
-LIBRARIES = ("fastbp", "numpy", "torch")
+LIBRARIES = "fastbp", "numpy", "torch", "jax"
 
 
 def operands(product, dtype):
@@ -126,7 +125,25 @@ def torch_call(kind, v):
     return dx
 
 
-CALLS = {"fastbp": fastbp_call, "numpy": numpy_call, "torch": torch_call}
+def jax_call(kind, v):
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    function, names = {
+        "square": (lambda a, b: a @ b, "a b"),
+        "forward": (lambda x, w, b: jax.numpy.maximum(x @ w.T + b, 0), "x w b"),
+        "dw": (lambda delta, x: delta.T @ x, "delta x"),
+        "dx": (lambda delta, w, h: (delta @ w) * (h > 0), "delta w h"),
+    }[kind]
+    function, operands = jax.jit(function), [jax.numpy.asarray(v[name]) for name in names.split()]
+
+    def call():
+        v["out"] = function(*operands).block_until_ready()
+
+    return call
+
+
+CALLS = {"fastbp": fastbp_call, "numpy": numpy_call, "torch": torch_call, "jax": jax_call}
 
 
 def worker(library, dtype, seconds, products):
@@ -134,30 +151,6 @@ def worker(library, dtype, seconds, products):
     json.dump(
         {product: best_time(CALLS[library](*operands(product, dtype)), seconds) for product in products}, sys.stdout
     )
-
-
-def measure(products, threads, dtype, rounds, seconds):
-    """Best time in microseconds by product and library; libraries that are missing or fail are left out."""
-    best = {product: {} for product in products}
-    for _ in range(rounds):
-        for library in LIBRARIES:
-            if importlib.util.find_spec(library) is None:
-                continue
-            times = in_process(__file__, library, dtype, seconds, *products, threads=threads) or {}
-            for product, time in times.items():
-                best[product][library] = min(time, best[product].get(library, math.inf))
-    return best
-
-
-def ratio(times):
-    """Time of the faster other library over that of fastbp; None without another."""
-    others = [time for library, time in times.items() if library != "fastbp"]
-    return min(others) / times["fastbp"] if others and "fastbp" in times else None
-
-
-def mean(ratios):
-    """Geometric mean."""
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def main():
@@ -172,30 +165,30 @@ def main():
         library, dtype, seconds, *products = arguments.worker
         worker(library, dtype, float(seconds), products)
         return
-    measured = {
-        threads: measure(arguments.products, threads, arguments.dtype, arguments.rounds, arguments.seconds)
-        for threads in arguments.threads
+    libraries = installed(LIBRARIES)
+    effort = __file__, libraries, arguments.rounds, arguments.products, arguments.dtype, arguments.seconds
+    measured = {threads: take_turns(*effort, threads=threads) for threads in arguments.threads}
+    results = {
+        threads: {product: {"times": times, "ratio": ratio(times)} for product, times in best.items()}
+        for threads, best in measured.items()
     }
-    out = sys.stdout.write
-    if as_json(arguments, {str(t): {p: ratio(times) for p, times in best.items()} for t, best in measured.items()}):
+    if as_json(arguments, results):
         return
-    missing = [library for library in LIBRARIES if importlib.util.find_spec(library) is None]
-    for library in missing:
-        out(f"{library} is not installed and left out\n")
-    heads = [f"{name} (us), {t}" for t in measured for name in (*LIBRARIES, "ratio")]
-    out(f"| {arguments.dtype} product; threads | {' | '.join(heads).replace('ratio (us)', 'ratio')} |\n")
+    out = sys.stdout.write
+    heads = [head for t in results for head in (*(f"{name} (us), {t}" for name in libraries), f"ratio, {t}")]
+    out(f"| {arguments.dtype} product; threads | {' | '.join(heads)} |\n")
     out(f"|{' --- |' * (len(heads) + 1)}\n")
     for product in arguments.products:
         cells = []
-        for best in measured.values():
-            times = best[product]
-            cells += [f"{times[name]:.1f}" if name in times else "-" for name in LIBRARIES]
-            cells.append(f"{ratio(times):.2f}" if ratio(times) else "-")
+        for best in results.values():
+            result = best[product]
+            cells += [shown(time, ".1f") for time in result["times"].values()]
+            cells.append(f"{result['ratio']:.2f}" if result["ratio"] else "-")
         out(f"| {product} | {' | '.join(cells)} |\n")
-    for threads, best in measured.items():
-        layers = [ratio(times) for product, times in best.items() if not product.startswith("square") and ratio(times)]
-        if layers:
-            out(f"{threads} thread(s), products of layers: geometric mean of the ratios {mean(layers):.2f}\n")
+    for threads, best in results.items():
+        ratios = [result["ratio"] for product, result in best.items() if not product.startswith("square")]
+        if ratios and all(ratios):
+            out(f"\n{threads} thread(s), products of layers: geometric mean of the ratios {mean(ratios):.2f}\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Timing of one library at a time: every measurement is a process of its own, with its own CPUs and threads."""
 
 import argparse
+import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 
 def best_time(function, seconds):
@@ -60,6 +64,18 @@ def as_json(arguments, measured):
     return arguments.json
 
 
+def installed(libraries, packages=None):
+    """Those of the ``libraries`` whose package is installed; a line on standard error for each of the others.
+
+    The package of a library is the one of its name where ``packages`` has no other.
+    """
+    found = {name: importlib.util.find_spec((packages or {}).get(name, name)) for name in libraries}
+    for name in libraries:
+        if found[name] is None:
+            sys.stderr.write(f"{name} is not installed and left out\n")
+    return [name for name in libraries if found[name]]
+
+
 def in_process(script, library, *arguments, threads):
     """What ``script --worker library arguments`` prints as JSON, run on the first ``threads`` CPUs.
 
@@ -81,3 +97,31 @@ def in_process(script, library, *arguments, threads):
     if library == "fastbp":
         sys.exit(1)
     return None
+
+
+def take_turns(script, libraries, rounds, cases, *arguments, threads):
+    """Best results of `in_process` over several rounds, as {case: {library: times, or None where it failed}}."""
+    best = {case: {} for case in cases}
+    for _ in range(rounds):
+        for library in libraries:
+            times = in_process(script, library, *arguments, *cases, threads=threads)
+            for case, results in best.items():
+                before = results.get(library, math.inf)
+                results[library] = None if None in (times, before) else np.minimum(times[case], before).tolist()
+    return best
+
+
+def ratio(times):
+    """Time of the fastest other library over that of fastbp; None without another, or where one failed."""
+    others = [time for library, time in times.items() if library != "fastbp"]
+    return min(others) / times["fastbp"] if others and None not in others else None
+
+
+def mean(ratios):
+    """Geometric mean."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+
+
+def shown(value, form):
+    """A cell of a table."""
+    return "failed" if value is None else format(value, form)

@@ -1,6 +1,5 @@
 """The benchmarks count what a step really computes, fit as they should, and the report shows what fails as failed."""
 
-import ast
 from pathlib import Path
 
 import numpy as np
@@ -64,44 +63,50 @@ def test_peaks_are_those_of_some_machine():
     assert 0.1 < peak.gbytes("float64", 1, 0.01) < 10_000
 
 
-@pytest.mark.parametrize("name", ["product 256 x 256 x 256", "its gradients", "mean of 2x2, 64 x 112x112"])
-def test_roofline_counts_operations_and_bytes(name):
-    roofline = load("roofline")
-    call, operations, arrays = roofline.KERNELS[name]("float32")
-    call()
-    expected = {
-        "product 256 x 256 x 256": (2 * 256**3, 3 * 4 * 256**2),
-        # 64 filters, 16 x 16 results, 64 channels of 3 x 3, two gradients; x, dx, y, w, dw, db
-        "its gradients": (4 * 32 * 64 * 256 * 576, 4 * (2 * 32 * 64 * 1024 + 32 * 64 * 256 + 2 * 64 * 576 + 64)),
-        "mean of 2x2, 64 x 112x112": (32 * 64 * 112**2, 4 * 32 * 64 * (112**2 + 56**2)),
-    }[name]
-    assert (operations, sum(a.nbytes for a in arrays)) == expected
-
-
-def lists_of(path):
-    """Literal lists and dictionaries at the top of a module, as lists of their names."""
-    found = {}
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Dict):
-            items = node.value.elts if isinstance(node.value, ast.List) else node.value.keys
-            if all(isinstance(item, ast.Constant) for item in items):
-                found[node.targets[0].id] = [item.value for item in items]
-    return found
-
-
 @pytest.mark.parametrize(
-    ("suite", "key", "script"),
-    [("roofline", "KERNELS", "roofline"), ("threads", "WORK", "threads"), ("conv", "LAYERS", "convolutions")],
+    ("name", "operations", "numbers"),
+    [
+        ("matmul 256", 2 * 256**3, 3 * 256**2),
+        # 64 filters, 16 x 16 results, 64 channels of 3 x 3, two gradients; x, dx, dy, w, dw, b
+        (
+            "conv_backward 64-64 3x3 stride 2 on 32x32",
+            4 * 32 * 64 * 256 * 576,
+            2 * 32 * 64 * 1024 + 32 * 64 * 256 + 2 * 64 * 576 + 64,
+        ),
+        ("avg_pool_forward 2x2 on 64x112x112", 32 * 64 * 112**2, 32 * 64 * (112**2 + 56**2)),
+    ],
 )
-def test_asv_tracks_all_that_a_script_measures(suite, key, script):
-    assert lists_of(BENCHMARKS / "suite" / f"{suite}.py")[key] == lists_of(BENCHMARKS / f"{script}.py")[key]
+def test_cases_count_operations_and_bytes(name, operations, numbers):
+    case = load("roofline").KERNELS[name]("float32")
+    case.call()
+    assert (case.operations, sum(a.nbytes for a in case.arrays)) == (operations, 4 * numbers)
 
 
-def test_asv_tracks_every_call():
-    names = load("calls").calls()
-    assert lists_of(BENCHMARKS / "suite" / "calls.py")["NAMES"] == list(names)
-    for call in names.values():
+def test_asv_times_every_case():
+    """One file of cases for each file of kernels, and one class in it that times all of them."""
+    timed = load("case").Timed
+    kernels = {path.stem for path in (BENCHMARKS.parent / "kernels").glob("*.py")}
+    for file in load("roofline").FILES:
+        assert file.__name__.removeprefix("suite.") in kernels
+        classes = [value for value in vars(file).values() if isinstance(value, type) and issubclass(value, timed)]
+        assert [cls.params[0] for cls in classes] == [list(file.CASES)]
+        assert "setup_cache" in vars(classes[0])
+
+
+def test_calls_run():
+    for call in load("calls").calls().values():
         call()
+
+
+def test_benchmarks_of_other_libraries_are_skipped_or_fail():
+    script = load("suite.script")
+    assert script.ratio({"times": {"fastbp": 2, "torch": 4}, "ratio": 2.0}) == 2.0
+    with pytest.raises(NotImplementedError, match="no other library is installed"):
+        script.ratio({"times": {"fastbp": 2}, "ratio": None})
+    with pytest.raises(RuntimeError, match="torch failed"):
+        script.ratio({"times": {"fastbp": 2, "torch": None}, "ratio": None})
+    with pytest.raises(NotImplementedError, match="jax is not installed"):
+        script.of("jax", {"fastbp": 2})
 
 
 def test_a_part_that_fails_is_shown_as_failed(report, tmp_path):

@@ -1,26 +1,27 @@
 """Test accuracy on the digits after a second of training."""
 
-import os
-from pathlib import Path
+from accuracy import LIBRARIES
+from case import THREADS
 
-from .script import run
-
-ACCURACY = Path(__file__).parents[1] / "accuracy.py"
+from .script import of, run
 
 
 class AfterASecond:
-    params = (["fastbp", "sklearn", "torch"], sorted({1, len(os.sched_getaffinity(0))}))
+    params = (list(LIBRARIES), THREADS)
     param_names = ("library", "threads")
     unit = "accuracy"
     timeout = 300
 
     def setup_cache(self):
-        return run(ACCURACY, "--json")
+        return run("accuracy")
+
+    def setup(self, measured, library, threads):
+        self.last = of(library, measured[str(threads)])[-1]
 
     def track_accuracy(self, measured, library, threads):
-        return measured[str(threads)][library][-1]["accuracy"]
+        return self.last["accuracy"]
 
     def track_epochs(self, measured, library, threads):
-        return measured[str(threads)][library][-1]["epochs"]
+        return self.last["epochs"]
 
     track_epochs.unit = "epochs"

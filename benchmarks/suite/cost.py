@@ -1,25 +1,21 @@
 """The O(w) cost of backpropagation: counted multiply-adds, time for each, and the exponent of time over work."""
 
-from pathlib import Path
+from cost import GROWTH, PASSES
 
-from .script import run
-
-COST = Path(__file__).parents[1] / "cost.py"
-GROWTH = {"depth": (1, 2, 4, 8, 16, 32), "width": (32, 64, 128, 256, 512, 1024, 2048)}
-PASSES = "forward", "backward"
+from .script import effort, run
 
 
 class _Measured:
-    """Both growths, measured once for all benchmarks of a class."""
+    """Both growths, measured once for all benchmarks of this file."""
 
     timeout = 600
 
     def setup_cache(self):
-        return {result["growth"]: result for result in run(COST, "--json", "--rounds", 2, "--seconds", 0.2)}
+        return {result["growth"]: result for result in run("cost", *effort(2, 0.2))}
 
 
 class Depth(_Measured):
-    params = (GROWTH["depth"], PASSES)
+    params = ([matrices for matrices, _ in GROWTH["depth"]], PASSES)
     param_names = ("matrices", "pass")
     growth = "depth"
 
@@ -42,7 +38,7 @@ class Depth(_Measured):
 
 
 class Width(Depth):
-    params = (GROWTH["width"], PASSES)
+    params = ([width for _, width in GROWTH["width"]], PASSES)
     param_names = ("width", "pass")
     growth = "width"
 

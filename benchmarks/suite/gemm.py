@@ -1,22 +1,43 @@
-"""Matrix products: time of the faster of NumPy and PyTorch over that of fastbp. Above 1, fastbp is faster."""
+"""Matrix products: time, and time of the fastest other library over that of fastbp."""
 
-import os
-from pathlib import Path
+from functools import partial
 
-from .script import run
+import case
+import numpy as np
+import products
+from case import Case, normal
 
-PRODUCTS = Path(__file__).parents[1] / "products.py"
-SHAPES = [f"square {n}" for n in (64, 128, 256, 512, 1024, 2048)]
-LAYERS = ("32,64,100", "32,100,10", "100,784,50", "128,784,512", "128,512,512", "256,2048,2048")
-SHAPES += [f"{kind} {layer}" for layer in LAYERS for kind in ("forward", "dw", "dx")]
+from fastbp import kernels
+
+from .script import effort, ratio, run
 
 
-class Ratio:
-    params = (SHAPES, sorted({1, len(os.sched_getaffinity(0))}), ["float32", "float64"])
+def matmul(n, dtype):
+    a, b, out = normal(dtype, n, n), normal(dtype, n, n), np.empty((n, n), dtype)
+    return Case(lambda: kernels.matmul(a, b, out), 2 * n**3, [a, b, out])
+
+
+CASES = {f"matmul {n}": partial(matmul, n) for n in products.SQUARES}
+
+
+class Gemm(case.Timed):
+    cases, dtypes = CASES, ("float32", "float64")
+
+    def setup_cache(self):
+        case.compile_all(CASES, self.dtypes)
+
+
+class Peers:
+    params = (products.PRODUCTS, case.THREADS, ["float32", "float64"])
     param_names = ("product", "threads", "dtype")
     unit = "ratio"
-    timeout = 300
+    timeout = 1200
 
-    def track_ratio(self, product, threads, dtype):
-        arguments = ["--products", product, "--threads", threads, "--dtype", dtype, "--rounds", 2, "--seconds", 0.3]
-        return run(PRODUCTS, "--json", *arguments)[str(threads)][product]
+    def setup_cache(self):
+        return {dtype: run("products", *effort(2, 0.2), "--dtype", dtype) for dtype in self.params[2]}
+
+    def setup(self, measured, product, threads, dtype):
+        self.ratio = ratio(measured[dtype][str(threads)][product])
+
+    def track_ratio(self, measured, product, threads, dtype):
+        return self.ratio

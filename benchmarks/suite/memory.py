@@ -1,25 +1,23 @@
 """Memory of a training step: its peak over batch size and width, and beside the prediction and PyTorch."""
 
-from pathlib import Path
-
 import numpy as np
+from memory import BATCHES_AND_WIDTHS
 
-from .script import run
+import fastbp as fb
 
-MEMORY = Path(__file__).parents[1] / "memory.py"
+from .script import of, run
+
 NETWORKS = ["CNN A", "CNN B"]
 
 
 class Step:
     """Peak of a process that trains 784-n-n-10 for a step: the imports and the code are in it."""
 
-    params = ([256, 1024, 4096], [256, 512, 1024])
+    params = tuple(sorted(set(values)) for values in zip(*BATCHES_AND_WIDTHS, strict=True))
     param_names = ("batch", "hidden")
     timeout = 300
 
     def setup(self, batch, hidden):
-        import fastbp as fb
-
         layers = fb.Affine(hidden), fb.ReLU(), fb.Affine(hidden), fb.ReLU(), fb.Affine(10)
         self.net = fb.Sequential(*layers, input_shape=784, seed=0)
         self.x, self.t = np.zeros((batch, 784), np.float32), np.zeros(batch, int)
@@ -42,7 +40,7 @@ class Slope:
     timeout = 600
 
     def setup_cache(self):
-        return run(MEMORY, "--grow", "--json")["slopes"]
+        return run("memory", "--grow")["slopes"]
 
     def track_measured(self, slopes):
         return slopes["rise"]
@@ -60,7 +58,10 @@ class Rise:
     timeout = 600
 
     def setup_cache(self):
-        return run(MEMORY, "--json", "--networks", *NETWORKS)
+        return run("memory", "--networks", *NETWORKS)
+
+    def setup(self, measured, network, library):
+        self.rise = of(library, measured[network])["rise"]
 
     def track_rise(self, measured, network, library):
-        return measured[network][library]["rise"]
+        return self.rise

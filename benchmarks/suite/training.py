@@ -1,23 +1,37 @@
-"""Training steps: time of the fastest other library over that of fastbp."""
+"""Whole training steps: time, and time of the fastest other library over that of fastbp."""
 
-import os
-from pathlib import Path
+from functools import partial
 
-from .script import run
+import case
+import compare
 
-COMPARE = Path(__file__).parents[1] / "compare.py"
+from .script import effort, ratio, run
 
 
-class Ratio:
-    params = (
-        ["64-100-10", "784-50-10", "784-512-512-10", "1024-2048-2048-2048-1000", "CNN A", "CNN B"],
-        sorted({1, len(os.sched_getaffinity(0))}),
-    )
+def training_step(network, dtype):
+    step = compare.fastbp_step(*compare.data(*compare.NETWORKS[network]))
+    return case.Case(step, 0, [])
+
+
+CASES = {network: partial(training_step, network) for network in compare.NETWORKS}
+
+
+class Training(case.Timed):
+    cases = CASES
+
+    def setup_cache(self):
+        case.compile_all(CASES)
+
+
+class Peers:
+    params = (list(compare.NETWORKS), case.THREADS)
     param_names = ("network", "threads")
     unit = "ratio"
     timeout = 900
 
+    def setup(self, network, threads):
+        (row,) = run("compare", "--networks", network, "--threads", threads, *effort(2, 1))
+        self.ratio = ratio(row)
+
     def track_ratio(self, network, threads):
-        return run(COMPARE, "--json", "--networks", network, "--threads", threads, "--rounds", 2, "--seconds", 1)[0][
-            "ratio"
-        ]
+        return self.ratio
