@@ -45,36 +45,68 @@ def roofline(axes, results):
     result = results[count]
     peak, bandwidth = result["gflops"], result["gbytes"]
     intensity = {name: kernel["operations"] / kernel["bytes"] for name, kernel in result["kernels"].items()}
-    ends = [min(intensity.values()) / 2, peak / bandwidth, max(intensity.values()) * 4]
+    ends = [min(i for i in intensity.values() if i) / 2, peak / bandwidth, max(intensity.values()) * 2]
     axes.loglog(ends, [ends[0] * bandwidth, peak, peak], "k-", label=f"{peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s")
-    for number, (name, kernel) in enumerate(sorted(result["kernels"].items(), key=lambda item: intensity[item[0]])):
+    kernels = sorted((item for item in result["kernels"].items() if intensity[item[0]]), key=lambda i: intensity[i[0]])
+    for number, (name, kernel) in enumerate(kernels, 1):
         rate = kernel["operations"] / kernel["time"] / 1e3
-        axes.loglog(intensity[name], rate, "o", color=f"C{number % 10}", label=f"{number + 1}  {name}")
-        axes.annotate(str(number + 1), (intensity[name], rate), xytext=(4, 4), textcoords="offset points", fontsize=8)
+        axes.loglog(intensity[name], rate, "o", markersize=4, color=f"C{number % 10}", label=f"{number}  {name}")
+        axes.annotate(str(number), (intensity[name], rate), xytext=(3, 3), textcoords="offset points", fontsize=7)
     axes.set(xlabel="operations per byte", ylabel="GFLOP/s", title=f"Roofline, {count} thread(s)")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.figure.set_figheight(9)
+    axes.figure.legend(fontsize=6.5, loc="outside lower left", ncols=3, columnspacing=1, handletextpad=0.3)
 
 
-def peers(axes, results):
-    """Ratio to every other library."""
-    labels = [f"{row['network']}, {row['threads']} thread(s)" for row in results]
-    libraries = [name for name in dict.fromkeys(n for row in results for n in row["times"]) if name != "fastbp"]
+def steps(axes, rows):
+    """Training steps: time of every other library over that of fastbp."""
+    _ratios(axes, [(f"{row['network']}, {row['threads']} thread(s)", row["times"]) for row in rows])
+
+
+def beside(axes, results):
+    """Products or layers by threads: time of every other library over that of fastbp."""
+    rows = [
+        (f"{name}, {threads} thread(s)", {library: _total(time) for library, time in result["times"].items()})
+        for threads, by_name in results.items()
+        for name, result in by_name.items()
+    ]
+    _ratios(axes, sorted(rows, key=lambda row: [*results[min(results)]].index(row[0].rpartition(", ")[0])))
+
+
+def _total(time):
+    """The time of all passes; None where the library failed."""
+    return sum(time) if isinstance(time, list) else time
+
+
+def _ratios(axes, rows):
+    """Bars for rows of (label, {library: time})."""
+    libraries = [name for name in dict.fromkeys(n for _, times in rows for n in times) if name != "fastbp"]
     height = 0.8 / max(1, len(libraries))
+    axes.figure.set_figheight(1.5 + 0.16 * len(rows) * (1 + len(libraries)))
     for number, library in enumerate(libraries):
-        places, ratios = [], []
-        for place, row in enumerate(results):
-            if library in row["times"] and "fastbp" in row["times"]:
-                places.append(place + (number - (len(libraries) - 1) / 2) * height)
-                ratios.append(row["times"][library] / row["times"]["fastbp"])
+        shown = [(place, times) for place, (_, times) in enumerate(rows) if times.get(library)]
+        places = [place + (number - (len(libraries) - 1) / 2) * height for place, _ in shown]
+        ratios = [times[library] / times["fastbp"] for _, times in shown]
         bars = axes.barh(places, [ratio - 1 for ratio in ratios], height, left=1, label=library)
-        axes.bar_label(bars, labels=[f"{ratio:.1f}" for ratio in ratios], fontsize=7, padding=2)
+        for bar, ratio in zip(bars, ratios, strict=True):  # at the outer end of the bar
+            axes.annotate(
+                f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}",
+                (ratio, bar.get_y() + height / 2),
+                xytext=(2 if ratio > 1 else -2, 0),
+                textcoords="offset points",
+                ha="left" if ratio > 1 else "right",
+                va="center",
+                fontsize=7,
+            )
     axes.axvline(1, color="k", linewidth=1)
-    axes.set(xscale="log", xlabel="time of the library over that of fastbp", yticks=range(len(labels)))
-    axes.set_yticklabels(labels)
+    axes.set(xscale="log", xlabel="time of the library over that of fastbp", yticks=range(len(rows)))
+    for axis_format in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis_format("{x:g}")
+    axes.set_yticklabels([label for label, _ in rows])
+    axes.margins(x=0.1, y=0.01)
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
-    axes.set_title("Training steps")
+    if libraries:
+        axes.legend(fontsize=8)
 
 
 def accuracy(axes, results):

@@ -3,10 +3,11 @@
     pip install --editable ".[bench]"
     python benchmarks/report.py                     # under five minutes; report/index.html and report/report.md
     python benchmarks/report.py --parts cost roofline --out /tmp/report
+    python benchmarks/report.py --full --readme     # twenty minutes; the tables go into README.md, too
 
-Every part is one of the scripts beside this one, on a reduced set; they say what they measure and how. A part that
-fails is shown as failed, and the others are made. Interrupted, the report holds what was there. Without matplotlib
-there are tables only.
+Every part is one of the scripts beside this one, on a reduced set unless --full is given; they say what they measure
+and how. A part that fails is shown as failed, and the others are made. Interrupted, the report holds what was there.
+Without matplotlib there are tables only.
 """
 
 import argparse
@@ -26,20 +27,33 @@ from typing import NamedTuple
 
 import plots
 
+from fastbp.kernels import _cpu
+
 HERE = Path(__file__).parent
-REDUCED = "--rounds", "1", "--seconds", "0.2"
+README = HERE.parent / "README.md"
+REDUCED = "--rounds", "2", "--seconds", "0.1"
+FULL = "--rounds", "2", "--seconds", "0.3"
 NETWORKS = "64-100-10", "784-50-10", "784-512-512-10", "CNN A"
 # torch.compile takes half a minute for each network and number of threads
 LIBRARIES = "fastbp", "numpy", "torch", "torch channels last", "jax", "sklearn"
+WORK = "product 1024 x 1024 x 1024", "784-50-10", "784-512-512-10", "CNN A"
+LAYERS = "3-32 3x3 on 32x32", "64-64 3x3 on 16x16", "1-30 5x5 on 28x28", "64-128 1x1 on 16x16", "16-32 9 on 1000"
+PRODUCTS = "square 64", "square 256", "square 1024", "forward 100,784,50", "dw 100,784,50", "dx 100,784,50"
 
 
 class Part(NamedTuple):
-    """A script with its arguments, and the function that draws its results."""
+    """A script, its options for the reduced and the full set, and the function that draws its results, if one does."""
 
     title: str
     text: str
-    command: tuple[str, ...]
-    draw: object
+    script: str
+    reduced: tuple[str, ...]
+    full: tuple[str, ...]
+    draw: object = None
+
+    def command(self, full):
+        """Name of the script, and its options."""
+        return self.script, *(self.full if full else self.reduced)
 
 
 PARTS = {
@@ -47,40 +61,51 @@ PARTS = {
         "The cost of backpropagation is O(w)",
         "w weight matrices take w products forward and 2 w - 1 backward; time follows the multiply-adds. The slope of "
         "the lines is the exponent.",
-        ("cost.py", *REDUCED),
-        plots.cost,
+        *("cost.py", REDUCED, FULL, plots.cost),
     ),
     "memory": Part(
         "Memory is O(N n)",
         "The rise of the peak of a process over samples times hidden units, and the prediction of net.cost.",
-        ("memory.py", "--grow"),
-        plots.memory,
+        *("memory.py", ("--grow",), ("--grow",), plots.memory),
+    ),
+    "footprint": Part(
+        "Memory beside PyTorch",
+        "By how much a network and three steps raise the peak of a process, on one thread.",
+        *("memory.py", (), ()),
     ),
     "threads": Part(
         "Threads",
         "Speed-up of the same work (strong scaling), and efficiency with t times the work (weak scaling).",
-        ("threads.py", *REDUCED),
-        plots.threads,
+        *("threads.py", (*REDUCED, "--work", *WORK), FULL, plots.threads),
     ),
     "roofline": Part(
         "Roofline",
         "What each kernel reaches, beside what the processor can do: multiply-adds in registers, bytes from memory. "
         "Above the roof are kernels that make fewer operations than the plain sums, which are counted.",
-        ("roofline.py", *REDUCED),
-        plots.roofline,
+        *("roofline.py", ("--rounds", "1", "--seconds", "0.1"), FULL, plots.roofline),
     ),
-    "peers": Part(
+    "steps": Part(
         "Training steps beside other libraries",
-        "Time of the fastest other library over that of fastbp: above 1, fastbp is faster. torch.compile is left out "
-        "here, for the time it takes; benchmarks/compare.py has it.",
-        ("compare.py", *REDUCED, "--networks", *NETWORKS, "--libraries", *LIBRARIES),
-        plots.peers,
+        "Time of a step in microseconds; the ratio is the time of the fastest other library over that of fastbp.",
+        "compare.py",
+        (*REDUCED, "--networks", *NETWORKS, "--libraries", *LIBRARIES),
+        ("--rounds", "2", "--seconds", "1"),
+        plots.steps,
+    ),
+    "products": Part(
+        "Matrix products beside other libraries",
+        "Time in microseconds, of square products and of those of a layer: forward, dw and dx for N, I, O.",
+        *("products.py", (*REDUCED, "--products", *PRODUCTS), FULL, plots.beside),
+    ),
+    "layers": Part(
+        "Convolutions and a maximum pool beside PyTorch",
+        "Time in microseconds, forward + backward, on batches of 32.",
+        *("convolutions.py", (*REDUCED, "--layers", *LAYERS), ("--rounds", "3", "--seconds", "0.3"), plots.beside),
     ),
     "accuracy": Part(
         "Accuracy over time",
         "Test accuracy on the embedded digits after some time of training steps.",
-        ("accuracy.py",),
-        plots.accuracy,
+        *("accuracy.py", (), (), plots.accuracy),
     ),
 }
 
@@ -95,25 +120,26 @@ def machine():
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{package} missing")
-    name = names[0] if names else platform.processor()
+    name = f"{names[0] if names else platform.processor()} ({_cpu.NAME}, vectors of {8 * _cpu.VECTOR_BYTES} bits)"
     return f"{len(os.sched_getaffinity(0))} CPUs of {name}; Python {platform.python_version()}, {', '.join(versions)}"
 
 
-def run(part):
-    """What the script of a part prints, and its results; or why there are none."""
+def run(script, *options):
+    """What a script prints, and its results; or why there are none."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder, "result.json")
-        command = [sys.executable, str(HERE / part.command[0]), *part.command[1:], "--save", str(saved)]
+        command = [sys.executable, str(HERE / script), *options, "--save", str(saved)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
             return f"failed: {lines[-1]}\n", None
-        return result.stderr + result.stdout, json.loads(saved.read_text()) if saved.exists() else None
+        said = f"{result.stderr}\n" if result.stderr else ""
+        return said + result.stdout, json.loads(saved.read_text()) if saved.exists() else None
 
 
 def drawing(part, result):
     """The plot of a part as SVG; empty without matplotlib or results."""
-    if result is None or importlib.util.find_spec("matplotlib") is None:
+    if part.draw is None or result is None or importlib.util.find_spec("matplotlib") is None:
         return ""
     import matplotlib
 
@@ -163,11 +189,11 @@ code { background: #f4f4f4; padding: .1rem .3rem; }
 def write(folder, head, sections):
     """The report as Markdown and as a page of its own."""
     text, body = [f"# What backpropagation costs\n\n{head}\n"], []
-    for part, markdown, svg in sections:
-        command = "python benchmarks/" + " ".join(f'"{word}"' if " " in word else word for word in part.command)
-        text.append(f"## {part.title}\n\n{part.text}\n\n`{command}`\n\n{markdown}")
+    for part, command, markdown, svg in sections:
+        line = "python benchmarks/" + " ".join(f'"{word}"' if " " in word else word for word in command)
+        text.append(f"## {part.title}\n\n{part.text}\n\n`{line}`\n\n{markdown}")
         body.append(f"<h2>{html.escape(part.title)}</h2><p>{html.escape(part.text)}</p>{svg}\n{to_html(markdown)}")
-        body.append(f"<p><code>{html.escape(command)}</code></p>")
+        body.append(f"<p><code>{html.escape(line)}</code></p>")
     page = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What backpropagation costs</title>',
         f"<style>{STYLE}</style></head><body><h1>What backpropagation costs</h1><p>{html.escape(head)}</p>",
@@ -181,9 +207,20 @@ def write(folder, head, sections):
         temporary.replace(folder / name)
 
 
+def insert(text, name, content):
+    """``text`` with ``content`` between the lines ``<!-- report: name -->`` and ``<!-- end -->``, if it has them."""
+    start, end = f"<!-- report: {name} -->\n", "<!-- end -->"
+    before, found, rest = text.partition(start)
+    if not found:
+        return text
+    return f"{before}{start}\n{content.strip()}\n\n{end}{rest.partition(end)[2]}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--full", action="store_true", help="all networks and products, longer: twenty minutes")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md, too")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
     arguments = parser.parse_args()
     try:
@@ -194,16 +231,22 @@ def main():
     if importlib.util.find_spec("matplotlib") is None:
         sys.stderr.write("matplotlib is not installed: tables, no plots\n")
     head, sections, start = machine(), [], time.monotonic()
+    readme = insert(README.read_text(), "machine", head)
     for name in arguments.parts:
+        part, command = PARTS[name], PARTS[name].command(arguments.full)
         try:
-            markdown, result = run(PARTS[name])
+            markdown, result = run(*command)
         except KeyboardInterrupt:
             sys.stderr.write("\ninterrupted; the report holds what was there\n")
             break
-        sys.stdout.write(f"## {PARTS[name].title}\n\n{markdown}\n")
+        sys.stdout.write(f"## {part.title}\n\n{markdown}\n")
         sys.stdout.flush()
-        sections.append((PARTS[name], markdown, drawing(PARTS[name], result)))
+        sections.append((part, command, markdown, drawing(part, result)))
         write(arguments.out, head, sections)
+        readme = insert(readme, name, markdown) if result else readme
+    else:
+        if arguments.readme:
+            README.write_text(readme)
     sys.stdout.write(f"{time.monotonic() - start:.0f} s; {arguments.out / 'index.html'}\n")
 
 
