@@ -22,7 +22,7 @@ from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
 from fastbp.kernels.pool import check_pool, count_of, place_at, pool_windows_of
-from fastbp.kernels.pool_rows import add_row
+from fastbp.kernels.pool_rows import add_row, spread_row
 from fastbp.kernels.reductions import total
 from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, SIZE, STRIDE, check_images
 
@@ -83,9 +83,15 @@ def _avg_pool_backward(p, t, threads):
                 if 0 <= d < D and 0 <= h < H:
                     for k in range(KW):
                         gradient = shift(dx, plane * p.image + (d * H + h) * W + integer(p.spans, k, 3, 2))
-                        for o in range(integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)):
-                            part = load(delta, o) / (lines * load(counts, OD + OH + o))
-                            store(gradient, o * stride, load(gradient, o * stride) + part)
+                        first, last = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
+                        along = shift(counts, OD + OH + first)
+                        if stride <= 2:
+                            place = shift(gradient, first * stride)
+                            spread_row(shift(delta, first), along, lines, place, stride, last - first)
+                        else:
+                            for o in range(first, last):
+                                part = load(delta, o) / (lines * load(along, o - first))
+                                store(gradient, o * stride, load(gradient, o * stride) + part)
     return 0
 
 

@@ -19,10 +19,10 @@ from fastbp.kernels._pointers import pointer_at
 from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
-from fastbp.kernels.functions import exp, sigmoid
+from fastbp.kernels.functions import log1p_exp, sigmoid
 from fastbp.kernels.partition import share
-from fastbp.kernels.reductions import maximum, total
-from fastbp.kernels.softmax import exponentials, rows_per_chunk
+from fastbp.kernels.reductions import maximum, squares_in_double, total, total_in_double
+from fastbp.kernels.softmax import exponentials, rows_per_block
 
 _sums = vector(types.float64, out=True)
 
@@ -59,8 +59,8 @@ def _softmax_cross_entropy(p, t, threads):
     labels, row_loss = carray(pointer_at(p.labels, N), N), carray(pointer_at(p.row_loss, 0.0), N + 1)
     size = p.one * N
     start, stop = share(N, 1, t, threads)
-    for first in range(start, stop, rows_per_chunk(O)):
-        behind = min(stop, first + rows_per_chunk(O))
+    for first in range(start, stop, rows_per_block(O)):
+        behind = min(stop, first + rows_per_block(O))
         exponentials(u[first:behind], delta[first:behind])
         for n in range(first, behind):
             s = total(delta[n])
@@ -127,7 +127,7 @@ def _softmax_cross_entropy_1ofk(u, t, delta, row_loss):
     N, O = u.shape
     if t.shape != u.shape or delta.shape != u.shape or row_loss.size < N or N == 0 or O == 0:
         raise ValueError("u, t and delta must have the same shape (N, O), with N > 0 and O > 0")
-    step = rows_per_chunk(O)
+    step = rows_per_block(O)
     size = u.dtype.type(N)
     for chunk in prange((N + step - 1) // step):
         start, stop = chunk * step, min(N, (chunk + 1) * step)
@@ -143,6 +143,16 @@ def _softmax_cross_entropy_1ofk(u, t, delta, row_loss):
     return _in_order(row_loss, N) / N
 
 
+@inner
+def _squared_error_of(y, t, delta, slope):
+    for i in range(y.size):
+        delta[i] = y[i] - t[i]
+    loss = squares_in_double(delta)
+    for i in range(y.size):
+        delta[i] *= slope
+    return loss
+
+
 @kernel(lambda real: (vector(real), vector(real), vector(real, out=True), real, _sums))
 def _squared_error(y, t, delta, slope, chunk_loss):
     n = y.size
@@ -150,13 +160,20 @@ def _squared_error(y, t, delta, slope, chunk_loss):
     if t.size != n or delta.size != n or chunk_loss.size < chunks:
         raise ValueError("y, t and delta must have the same size")
     for chunk in prange(chunks):
-        loss = 0.0
-        for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            difference = y[i] - t[i]
-            delta[i] = difference * slope
-            loss += types.float64(difference) * types.float64(difference)
-        chunk_loss[chunk] = loss
+        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
+        chunk_loss[chunk] = _squared_error_of(y[start:stop], t[start:stop], delta[start:stop], slope)
     return _in_order(chunk_loss, chunks)
+
+
+@inner
+def _sigmoid_cross_entropy_of(u, t, delta, scale):
+    zero = u.dtype.type(0)
+    for i in range(u.size):  # log(1 + e^u) = max(u, 0) + log(1 + e^-|u|)
+        delta[i] = (zero if u[i] < zero else u[i]) - t[i] * u[i] + log1p_exp(-abs(u[i]))
+    loss = total_in_double(delta)
+    for i in range(u.size):
+        delta[i] = (sigmoid(u[i]) - t[i]) * scale
+    return loss
 
 
 @kernel(lambda real: (vector(real), vector(real), vector(real, out=True), real, _sums))
@@ -165,14 +182,9 @@ def _sigmoid_cross_entropy(u, t, delta, scale, chunk_loss):
     chunks = (n + CHUNK - 1) // CHUNK
     if t.size != n or delta.size != n or chunk_loss.size < chunks:
         raise ValueError("u, t and delta must have the same size")
-    zero = u.dtype.type(0)
     for chunk in prange(chunks):
-        loss = 0.0
-        for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            delta[i] = (sigmoid(u[i]) - t[i]) * scale
-            # log(1 + e^u) = max(u, 0) + log(1 + e^-|u|)
-            loss += (zero if u[i] < zero else u[i]) - t[i] * u[i] + math.log1p(exp(-abs(u[i])))
-        chunk_loss[chunk] = loss
+        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
+        chunk_loss[chunk] = _sigmoid_cross_entropy_of(u[start:stop], t[start:stop], delta[start:stop], scale)
     return _in_order(chunk_loss, chunks)
 
 

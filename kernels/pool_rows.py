@@ -61,6 +61,22 @@ def _each_vector(builder, v, count, body):
     body(whole, builder.sub(count, whole))
 
 
+def _by_stride(builder, v, stride, count, side_by_side, every_other):
+    """`_each_vector` with the first body for a stride of 1, with the second for 2."""
+    exists = builder.icmp_signed(">", count, INDEX(0))
+    for step, body in ((1, side_by_side), (2, every_other)):
+        with builder.if_then(builder.and_(exists, builder.icmp_signed("==", stride, INDEX(step)))):
+            _each_vector(builder, v, count, body)
+
+
+def _ends_of_pairs(builder, v, left):
+    """Masks of the two vectors with every other element up to the last of ``left``."""
+    if left is None:
+        return [None, None]
+    end = builder.sub(builder.mul(left, INDEX(2)), INDEX(1))
+    return [v.lanes_below(end, 0), v.lanes_below(end, v.lanes)]
+
+
 def _each_strided(builder, v, u, stride, count, use):
     """use(o, x, mask) for the vectors x of u[o stride], o < count; stride: 1 or 2."""
 
@@ -69,17 +85,11 @@ def _each_strided(builder, v, u, stride, count, use):
         use(o, v.load(v.offset(u, o), mask), mask)
 
     def every_other(o, left):
-        start, masks = v.offset(u, builder.mul(o, INDEX(2))), [None, None]
-        if left is not None:
-            end = builder.sub(builder.mul(left, INDEX(2)), INDEX(1))
-            masks = [v.lanes_below(end, 0), v.lanes_below(end, v.lanes)]
-        x = [v.load(v.offset(start, j * v.lanes), mask) for j, mask in enumerate(masks)]
+        start, ends = v.offset(u, builder.mul(o, INDEX(2))), _ends_of_pairs(builder, v, left)
+        x = [v.load(v.offset(start, j * v.lanes), end) for j, end in enumerate(ends)]
         use(o, v.pick(*x, range(0, 2 * v.lanes, 2)), None if left is None else v.lanes_below(left, 0))
 
-    exists = builder.icmp_signed(">", count, INDEX(0))
-    for step, body in ((1, side_by_side), (2, every_other)):
-        with builder.if_then(builder.and_(exists, builder.icmp_signed("==", stride, INDEX(step)))):
-            _each_vector(builder, v, count, body)
+    _by_stride(builder, v, stride, count, side_by_side, every_other)
 
 
 @intrinsic
@@ -100,6 +110,42 @@ def add_row(typing_context, u, stride, y, count):
 
     p = types.CPointer(real)
     return types.void(p, index, p, index), generate
+
+
+@intrinsic
+def spread_row(typing_context, dy, counts, lines, dx, stride, count):
+    """dx[o stride] += dy[o] / (lines counts[o]) for o < count; ``stride`` is 1 or 2."""
+    real, index = dy.dtype, types.int64
+    lanes = _cpu.blocks(real.bitwidth // 8).lanes
+
+    def generate(context, builder, signature, arguments):
+        dy, counts, lines, dx, stride, count = arguments
+        v = Vectors(builder, real, lanes)
+        every_line = v.splat(lines)
+        mixed = [n for lane in range(lanes) for n in (lane, lanes + lane)]
+
+        def part(o, mask):
+            number = v.multiply(every_line, v.load(v.offset(counts, o), mask))
+            return builder.fdiv(v.load(v.offset(dy, o), mask), number)
+
+        def add(x, place, mask):
+            v.store(v.add(v.load(place, mask), x), place, mask)
+
+        def side_by_side(o, left):
+            mask = None if left is None else v.lanes_below(left, 0)
+            add(part(o, mask), v.offset(dx, o), mask)
+
+        def every_other(o, left):
+            mask = None if left is None else v.lanes_below(left, 0)
+            x, start = part(o, mask), v.offset(dx, builder.mul(o, INDEX(2)))
+            for first, end in zip((0, lanes), _ends_of_pairs(builder, v, left), strict=True):
+                add(v.pick(x, v.zero, mixed[first : first + lanes]), v.offset(start, first), end)
+
+        _by_stride(builder, v, stride, count, side_by_side, every_other)
+        return context.get_dummy_value()
+
+    p = types.CPointer(real)
+    return types.void(p, p, real, p, index, index), generate
 
 
 @intrinsic

@@ -11,21 +11,30 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, alike, distinct, rows, same_or_distinct, unflat
+from fastbp.kernels._arrays import alike, distinct, rows, same_or_distinct, unflat
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
-from fastbp.kernels.reductions import maximum, total
+from fastbp.kernels.reductions import dot, maximum, total
+
+_WIDE = 64  # columns from which a row is worth a loop of its own
+_BLOCK = 2048  # elements that stay in the first-level cache from pass to pass
 
 
 @inner
-def rows_per_chunk(columns):
-    return max(1, CHUNK // max(1, columns))
+def rows_per_block(columns):
+    return max(1, _BLOCK // max(1, columns))
 
 
 @inner
 def exponentials(u, out):
     """out = e^(u - m) for rows that follow one another in memory, with m the maximum of each."""
+    if u.shape[1] >= _WIDE:
+        for n in range(len(u)):
+            m, row, e = maximum(u[n]), u[n], out[n]
+            for j in range(row.size):
+                e[j] = exp(row[j] - m)
+        return
     for n in range(len(u)):
         m = maximum(u[n])
         for j in range(u.shape[1]):
@@ -42,14 +51,14 @@ def _softmax_forward(u, out):
         raise ValueError("x and out must have the same shape (N, O)")
     if O == 0:
         return
-    step = rows_per_chunk(O)
-    for chunk in prange((N + step - 1) // step):
-        start, stop = chunk * step, min(N, (chunk + 1) * step)
+    step = rows_per_block(O)
+    for block in prange((N + step - 1) // step):
+        start, stop = block * step, min(N, (block + 1) * step)
         exponentials(u[start:stop], out[start:stop])
         for n in range(start, stop):
-            s = total(out[n])
+            inverse = u.dtype.type(1) / total(out[n])
             for j in range(O):
-                out[n, j] /= s
+                out[n, j] *= inverse
 
 
 @kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
@@ -57,12 +66,10 @@ def _softmax_backward(dy, y, dx):
     N, O = y.shape
     if dy.shape != y.shape or dx.shape != y.shape:
         raise ValueError("dy, y and dx must have the same shape (N, O)")
-    step = rows_per_chunk(O)
-    for chunk in prange((N + step - 1) // step):
-        for n in range(chunk * step, min(N, (chunk + 1) * step)):
-            s = y.dtype.type(0)
-            for j in range(O):
-                s += dy[n, j] * y[n, j]
+    step = rows_per_block(O)
+    for block in prange((N + step - 1) // step):
+        for n in range(block * step, min(N, (block + 1) * step)):
+            s = dot(dy[n], y[n])
             for j in range(O):
                 dx[n, j] = y[n, j] * (dy[n, j] - s)
 
@@ -74,9 +81,9 @@ def _log_softmax_forward(u, out):
         raise ValueError("x and out must have the same shape (N, O)")
     if O == 0:
         return
-    step = rows_per_chunk(O)
-    for chunk in prange((N + step - 1) // step):
-        start, stop = chunk * step, min(N, (chunk + 1) * step)
+    step = rows_per_block(O)
+    for block in prange((N + step - 1) // step):
+        start, stop = block * step, min(N, (block + 1) * step)
         exponentials(u[start:stop], out[start:stop])
         for n in range(start, stop):
             m, log_s = maximum(u[n]), math.log(total(out[n]))
@@ -89,9 +96,9 @@ def _log_softmax_backward(dy, y, dx):
     N, O = y.shape
     if dy.shape != y.shape or dx.shape != y.shape:
         raise ValueError("dy, y and dx must have the same shape (N, O)")
-    step = rows_per_chunk(O)
-    for chunk in prange((N + step - 1) // step):
-        for n in range(chunk * step, min(N, (chunk + 1) * step)):
+    step = rows_per_block(O)
+    for block in prange((N + step - 1) // step):
+        for n in range(block * step, min(N, (block + 1) * step)):
             s = total(dy[n])
             for j in range(O):
                 dx[n, j] = dy[n, j] - exp(y[n, j]) * s
