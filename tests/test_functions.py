@@ -1,4 +1,4 @@
-"""exp, log(1 + e^x), sigmoid and tanh: within 2 ulp over the whole range of both formats, 4 without fused operations."""
+"""exp, log(1 + e^x), sigmoid and tanh: within 2 ulp over the whole range of both formats, 4 without multiply-add."""
 
 import numpy as np
 import pytest
