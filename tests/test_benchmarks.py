@@ -110,11 +110,12 @@ def test_benchmarks_of_other_libraries_are_skipped_or_fail():
 
 
 def test_a_part_that_fails_is_shown_as_failed(report, tmp_path):
-    part = report.Part("Title", "Text.", ("cost.py", "--threads", "0"), None)
-    markdown, result = report.run(part)
+    part = report.Part("Title", "Text.", "cost.py", ("--threads", "0"), ())
+    command = part.command(full=False)
+    markdown, result = report.run(*command)
     assert (markdown.startswith("failed: "), result) == (True, None)
     assert report.drawing(part, result) == ""
-    report.write(tmp_path / "new", "head & shoulders", [(part, markdown, "")])
+    report.write(tmp_path / "new", "head & shoulders", [(part, command, markdown, "")])
     page = (tmp_path / "new" / "index.html").read_text()
     assert "head &amp; shoulders" in page
     assert "failed: " in page
@@ -129,8 +130,28 @@ def test_tables_become_tables(report):
     assert text.index("before") < text.index("<table>") < text.index("</table>") < text.index("after")
 
 
+def test_tables_go_into_the_readme(report):
+    text = "a\n\n<!-- report: steps -->\n\nold\n\n<!-- end -->\n\nb\n\n<!-- report: cost -->\n<!-- end -->\n"
+    once = report.insert(text, "steps", "| new |\n\n")
+    assert once == text.replace("old", "| new |")
+    assert report.insert(once, "steps", "| new |") == once
+    assert report.insert(text, "cost", "x").endswith("b\n\n<!-- report: cost -->\n\nx\n\n<!-- end -->\n")
+    assert report.insert(text, "threads", "x") == text
+    readme = report.README.read_text()
+    for name in ("machine", "steps", "products", "layers"):
+        assert report.insert(readme, name, f"a table of {name}") != readme
+
+
+def test_two_timings_agree_where_their_intervals_meet():
+    pytest.importorskip("asv", reason="asv is not installed: its results are not compared")
+    agree = load("agreement").agree
+    assert agree({"ci_99_a": 1.0, "ci_99_b": 2.0}, {"ci_99_a": 2.0, "ci_99_b": 3.0})
+    assert not agree({"ci_99_a": 1.0, "ci_99_b": 2.0}, {"ci_99_a": 2.1, "ci_99_b": 3.0})
+    assert not agree({"ci_99_a": 2.1, "ci_99_b": 3.0}, {"ci_99_a": 1.0, "ci_99_b": 2.0})
+
+
 def test_the_report_draws_every_part_that_there_is(report):
-    scripts = {part.command[0] for part in report.PARTS.values()}
+    scripts = {part.script for part in report.PARTS.values()}
     assert all(Path(BENCHMARKS / script).exists() for script in scripts)
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: the plots of the report are not drawn")
     points = [{"batch": 2, "hidden": n, "rise": 9.0 * n, "predicted": 8.0 * n} for n in (1, 2, 3)]
