@@ -3,7 +3,7 @@
     pip install --editable ".[bench]"
     python benchmarks/report.py                     # under five minutes; report/index.html and report/report.md
     python benchmarks/report.py --parts cost roofline --out /tmp/report
-    python benchmarks/report.py --full --readme     # twenty minutes; the tables go into README.md, too
+    python benchmarks/report.py --full --readme     # half an hour; the tables go into README.md, too
 
 Every part is one of the scripts beside this one, on a reduced set unless --full is given; they say what they measure
 and how. A part that fails is shown as failed, and the others are made. Interrupted, the report holds what was there.
@@ -11,6 +11,7 @@ Without matplotlib there are tables only.
 """
 
 import argparse
+import fcntl
 import html
 import importlib.metadata
 import importlib.util
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +123,14 @@ def machine():
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{package} missing")
     name = f"{names[0] if names else platform.processor()} ({_cpu.NAME}, vectors of {8 * _cpu.VECTOR_BYTES} bits)"
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty= with uncommitted changes"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    versions[0] += f" ({git.stdout.strip()})" if git.stdout else ""
     return f"{len(os.sched_getaffinity(0))} CPUs of {name}; Python {platform.python_version()}, {', '.join(versions)}"
 
 
@@ -216,10 +226,37 @@ def insert(text, name, content):
     return f"{before}{start}\n{content.strip()}\n\n{end}{rest.partition(end)[2]}"
 
 
+@contextmanager
+def alone():
+    """Refuse to go on beside another report from this checkout."""
+    with Path(__file__).open() as source:
+        try:
+            fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("another report is being made from here: both would be slower; wait until it is done")
+        yield
+
+
+def make(names, folder, full):
+    """Run the parts of these names and write the report after each; {name: table} of those that did not fail."""
+    head, sections = machine(), []
+    tables = {"machine": head}
+    for name in names:
+        part, command = PARTS[name], PARTS[name].command(full)
+        markdown, result = run(*command)
+        sys.stdout.write(f"## {part.title}\n\n{markdown}\n")
+        sys.stdout.flush()
+        sections.append((part, command, markdown, drawing(part, result)))
+        write(folder, head, sections)
+        if result:
+            tables[name] = markdown
+    return tables
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--full", action="store_true", help="all networks and products, longer: twenty minutes")
+    parser.add_argument("--full", action="store_true", help="all networks and products, longer: half an hour")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md, too")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
     arguments = parser.parse_args()
@@ -230,23 +267,19 @@ def main():
         parser.error(f"{arguments.out} cannot be written: {error.strerror}")
     if importlib.util.find_spec("matplotlib") is None:
         sys.stderr.write("matplotlib is not installed: tables, no plots\n")
-    head, sections, start = machine(), [], time.monotonic()
-    readme = insert(README.read_text(), "machine", head)
-    for name in arguments.parts:
-        part, command = PARTS[name], PARTS[name].command(arguments.full)
+    if platform.machine() == "x86_64" and "avx" not in _cpu.FEATURES:
+        sys.stderr.write(f"no AVX here: vectors of {8 * _cpu.VECTOR_BYTES} bits, and other libraries may use others\n")
+    start = time.monotonic()
+    with alone():
         try:
-            markdown, result = run(*command)
+            tables = make(arguments.parts, arguments.out, arguments.full)
         except KeyboardInterrupt:
-            sys.stderr.write("\ninterrupted; the report holds what was there\n")
-            break
-        sys.stdout.write(f"## {part.title}\n\n{markdown}\n")
-        sys.stdout.flush()
-        sections.append((part, command, markdown, drawing(part, result)))
-        write(arguments.out, head, sections)
-        readme = insert(readme, name, markdown) if result else readme
-    else:
-        if arguments.readme:
-            README.write_text(readme)
+            sys.exit(f"\ninterrupted; {arguments.out} holds what was there")
+    if arguments.readme:
+        text = README.read_text()
+        for name, table in tables.items():
+            text = insert(text, name, table)
+        README.write_text(text)
     sys.stdout.write(f"{time.monotonic() - start:.0f} s; {arguments.out / 'index.html'}\n")
 
 
