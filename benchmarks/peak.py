@@ -8,8 +8,7 @@ from timing import best_time
 
 from fastbp.kernels import _cpu
 from fastbp.kernels._pointers import pointer, shift
-from fastbp.kernels._vector import Vectors
-from fastbp.kernels.tap_tile import emit_loop
+from fastbp.kernels._vector import Vectors, emit_loop
 
 # As many sums as hide the latency of a multiply-add where two start in a cycle; all of them fit into 16 registers.
 SUMS = 12

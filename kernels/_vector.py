@@ -1,7 +1,7 @@
 """A few lines over llvmlite that let a kernel say which vector instructions it wants.
 
 Used while Numba generates code, by the intrinsics of ``microkernel.py``: every method here emits one or two LLVM
-instructions. ``lanes`` elements of type ``real`` make one vector.
+instructions. ``lanes`` elements of type ``real`` make one vector. `emit_loop` is a loop around them.
 """
 
 from collections.abc import Callable, Sequence
@@ -119,3 +119,32 @@ class Vectors:
         start = self.builder.insert_element(undefined, self.builder.trunc(count, integer), ir.Constant(integer, 0))
         counts = self.builder.shuffle_vector(start, undefined, ir.Constant(lanes, [0] * self.lanes))
         return self.builder.icmp_signed("<", numbers, counts)
+
+
+def emit_loop(builder, name, stop, step, values, body):
+    """for i in range(0, stop, step): values = body(i, values); the values at the end, and at least none is made."""
+    entry = builder.basic_block
+    head, inside, done = (builder.append_basic_block(part) for part in (name, f"{name}.body", f"{name}.done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    i, phis = builder.phi(INDEX), [builder.phi(value.type) for value in values]
+    builder.cbranch(builder.icmp_signed("<", i, stop), inside, done)
+    builder.position_at_end(inside)
+    new = body(i, phis)
+    last = builder.basic_block
+    for phi, value, changed in zip(phis, values, new, strict=True):
+        phi.add_incoming(value, entry)
+        phi.add_incoming(changed, last)
+    i.add_incoming(INDEX(0), entry)
+    i.add_incoming(builder.add(i, INDEX(step)), last)
+    builder.branch(head).set_metadata("llvm.loop", not_unrolled(builder.module))
+    builder.position_at_end(done)
+    return phis
+
+
+def not_unrolled(module):
+    """Metadata of a loop that is long enough: unrolled ones spilled registers and took a fifth more time to compile."""
+    disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([disable, disable])
+    loop.operands = (loop, disable)  # a loop is known by a node that refers to itself
+    return loop

@@ -21,7 +21,7 @@ from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift,
 from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
-from fastbp.kernels.pool import check_pool, count_of, place_at, pool_windows_of
+from fastbp.kernels.pool import check_pool, count_of, on_axes, place_at, pool_windows_of
 from fastbp.kernels.pool_rows import add_row, spread_row
 from fastbp.kernels.reductions import total
 from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, SIZE, STRIDE, check_images
@@ -35,9 +35,9 @@ AVG_POOL = Record("images results counts table spans planes image windows", "siz
 def _avg_pool_forward(p, t, threads):
     """The means of share ``t`` of the planes."""
     x, y, counts = pointer_at(p.images, p.size), pointer_at(p.results, p.size), pointer_at(p.counts, p.size)
-    D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
-    KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
-    OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+    D, H, W = on_axes(p.table, IMAGE)
+    KD, KH, KW = on_axes(p.table, SIZE)
+    OD, OH, OW = on_axes(p.table, OUTPUT)
     stride = integer(p.table, 2, 6, STRIDE)
     start, stop = share(p.planes, 1, t, threads)
     for plane in range(start, stop):
@@ -67,9 +67,9 @@ def _avg_pool_forward(p, t, threads):
 def _avg_pool_backward(p, t, threads):
     """The gradient by share ``t`` of the planes."""
     dx, dy, counts = pointer_at(p.images, p.size), pointer_at(p.results, p.size), pointer_at(p.counts, p.size)
-    D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
-    KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
-    OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+    D, H, W = on_axes(p.table, IMAGE)
+    KD, KH, KW = on_axes(p.table, SIZE)
+    OD, OH, OW = on_axes(p.table, OUTPUT)
     stride = integer(p.table, 2, 6, STRIDE)
     start, stop = share(p.planes, 1, t, threads)
     for plane in range(start, stop):

@@ -18,9 +18,8 @@ from numba.extending import intrinsic
 from fastbp.kernels import _cpu
 from fastbp.kernels._jit import index, inner, routine
 from fastbp.kernels._pointers import emit_buffer, itemsize
-from fastbp.kernels._vector import INDEX, Vectors
+from fastbp.kernels._vector import INDEX, Vectors, not_unrolled
 from fastbp.kernels.epilogue import ACTIVATE, LEAKY_RELU, RELU, SIGMOID, SLOPE, TANH, emit_activation, emit_slope
-from fastbp.kernels.microkernel import not_unrolled
 
 # Heights of the tiles, and units beside each other. The sums of the highest, B and one element of A fit into registers.
 HEIGHTS = 6, 4, 2, 1

@@ -25,7 +25,7 @@ from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
 from fastbp.kernels.epilogue import IDENTITY, check_activation
 from fastbp.kernels.partition import share
-from fastbp.kernels.pool import check_pool, place_at, pool_windows_of
+from fastbp.kernels.pool import check_pool, on_axes, place_at, pool_windows_of
 from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
 from fastbp.kernels.windows import AXES, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
 
@@ -109,9 +109,9 @@ def pool_planes(number):
     def pool(p, x, start, stop):
         """Pool planes of x."""
         y, index = pointer_at(p.y, p.slope), pointer_at(p.index, number)
-        D, H, W = integer(p.table, 0, 6, IMAGE), integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE)
-        KD, KH, KW = integer(p.table, 0, 6, SIZE), integer(p.table, 1, 6, SIZE), integer(p.table, 2, 6, SIZE)
-        OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+        D, H, W = on_axes(p.table, IMAGE)
+        KD, KH, KW = on_axes(p.table, SIZE)
+        OD, OH, OW = on_axes(p.table, OUTPUT)
         h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
         h_dilation, dilation = integer(p.table, 1, 6, DILATION), integer(p.table, 2, 6, DILATION)
         for plane in range(start, stop):
@@ -160,7 +160,7 @@ def place_planes(number):
         """The gradient by planes of x."""
         dy, y, index = pointer_at(p.dy, p.slope), pointer_at(p.y, p.slope), pointer_at(p.index, number)
         H, W, KH = integer(p.table, 1, 6, IMAGE), integer(p.table, 2, 6, IMAGE), integer(p.table, 1, 6, SIZE)
-        OD, OH, OW = integer(p.table, 0, 6, OUTPUT), integer(p.table, 1, 6, OUTPUT), integer(p.table, 2, 6, OUTPUT)
+        OD, OH, OW = on_axes(p.table, OUTPUT)
         h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
         row_step = integer(p.table, 1, 6, DILATION) * W
         # pairs that do not overlap are written, and nothing is added up

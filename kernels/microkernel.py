@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from fastbp.kernels import _cpu
 from fastbp.kernels._jit import inner
 from fastbp.kernels._pointers import emit_buffer
-from fastbp.kernels._vector import INDEX, Vectors
+from fastbp.kernels._vector import INDEX, Vectors, not_unrolled
 from fastbp.kernels.epilogue import (
     ACTIVATE,
     DESCENT,
@@ -93,14 +93,6 @@ def _emit_sums(builder, vectors, panel, depth):
     builder.branch(head).set_metadata("llvm.loop", not_unrolled(builder.module))
     builder.position_at_end(done)
     return acc
-
-
-def not_unrolled(module):
-    """Metadata of a loop that is long enough: unrolled ones spilled registers and took a fifth more time to compile."""
-    disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-    loop = module.add_metadata([disable, disable])
-    loop.operands = (loop, disable)  # a loop is known by a node that refers to itself
-    return loop
 
 
 @inner

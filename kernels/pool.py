@@ -57,6 +57,12 @@ def check_pool(name, on, index_dtype, **arrays):
 
 
 @inner
+def on_axes(table, key):
+    """The numbers that a table of windows has for each axis."""
+    return integer(table, 0, 6, key), integer(table, 1, 6, key), integer(table, 2, 6, key)
+
+
+@inner
 def place_at(table, axis, o, k):
     """Where element ``k`` of window ``o`` lies on an axis; ``table``: the address of `Windows.table`."""
     start = o * integer(table, axis, 6, STRIDE) - integer(table, axis, 6, BEFORE)

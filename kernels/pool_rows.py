@@ -8,9 +8,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
-from fastbp.kernels._vector import INDEX, Vectors
+from fastbp.kernels._vector import INDEX, Vectors, emit_loop
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, RELU, SIGMOID, TANH, emit_slope
-from fastbp.kernels.tap_tile import emit_loop
 
 
 class _Indices:

@@ -16,34 +16,12 @@ from numba.extending import intrinsic
 from fastbp.kernels import _cpu
 from fastbp.kernels._jit import index, routine
 from fastbp.kernels._pointers import itemsize
-from fastbp.kernels._vector import INDEX, Vectors
-from fastbp.kernels.microkernel import not_unrolled
+from fastbp.kernels._vector import INDEX, Vectors, emit_loop
 from fastbp.kernels.packing import pack_panel
 from fastbp.kernels.partition import tile_sizes
 
 TAP_DOTS = 8  # taps of one `tap_dots`
 _at = types.CPointer
-
-
-def emit_loop(builder, name, stop, step, values, body):
-    """for i in range(0, stop, step): values = body(i, values); the values at the end, and at least none is made."""
-    entry = builder.basic_block
-    head, inside, done = (builder.append_basic_block(part) for part in (name, f"{name}.body", f"{name}.done"))
-    builder.branch(head)
-    builder.position_at_end(head)
-    i, phis = builder.phi(INDEX), [builder.phi(value.type) for value in values]
-    builder.cbranch(builder.icmp_signed("<", i, stop), inside, done)
-    builder.position_at_end(inside)
-    new = body(i, phis)
-    last = builder.basic_block
-    for phi, value, changed in zip(phis, values, new, strict=True):
-        phi.add_incoming(value, entry)
-        phi.add_incoming(changed, last)
-    i.add_incoming(INDEX(0), entry)
-    i.add_incoming(builder.add(i, INDEX(step)), last)
-    builder.branch(head).set_metadata("llvm.loop", not_unrolled(builder.module))
-    builder.position_at_end(done)
-    return phis
 
 
 def _emit_starts(builder, v, grid, offsets, count, height):
