@@ -32,6 +32,14 @@ def products():
     return load("products")
 
 
+@pytest.fixture(autouse=True)
+def torch_as_it_was():
+    """The scripts switch the gradients of PyTorch off for good, each in a process of its own; here others follow."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_grad_enabled(True)
+
+
 def losses(make, compare, network, steps=20):
     step = make(*compare.data(*network))
     return [step() for _ in range(steps)]
