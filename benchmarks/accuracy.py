@@ -32,7 +32,14 @@ def sklearn_network(inputs, classes):
     from sklearn.neural_network import MLPClassifier
 
     net = MLPClassifier(
-        (HIDDEN,), solver="sgd", learning_rate_init=RATE, momentum=0, alpha=0, batch_size=BATCH, random_state=0
+        (HIDDEN,),
+        solver="sgd",
+        learning_rate_init=RATE,
+        momentum=0,
+        alpha=0,
+        batch_size=BATCH,
+        random_state=0,
+        shuffle=False,
     )
     labels = np.arange(classes)
     return lambda x, y: net.partial_fit(x, y, classes=labels), net.predict

@@ -13,20 +13,26 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from asv.results import Results
+try:
+    from asv.results import Results
+except ModuleNotFoundError:
+    sys.exit("asv is not installed: it comes with the extra bench")
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / ".asv" / "results"
 
 
-def run(bench):
+def git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def run(bench, commit):
     """The results of a run of the benchmarks that ``bench`` matches: {(name, parameters): statistics}."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True)
-    options = "--set-commit-hash", commit.stdout.strip(), "-E", f"existing:{sys.executable}", "--bench", bench
+    options = "--set-commit-hash", commit, "-E", f"existing:{sys.executable}", "--bench", bench
     asv = subprocess.run([sys.executable, "-m", "asv", "run", *options], cwd=HERE, check=False)
     if asv.returncode:
         sys.exit(f"asv failed, exit status {asv.returncode}")
-    files = RESULTS.glob(f"*/{commit.stdout[:8]}-*.json")
+    files = RESULTS.glob(f"*/{commit[:8]}-*.json")
     results = Results.load(str(max(files, key=lambda path: path.stat().st_mtime)))
     found = {}
     for name in results.get_all_result_keys():
@@ -43,15 +49,19 @@ def agree(first, second):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", default="time_", metavar="REGEX", help="which benchmarks, as of asv run")
+    parser.add_argument("--bench", default="time_call", metavar="REGEX", help="which benchmarks, as of asv run")
     arguments = parser.parse_args()
-    first, second = run(arguments.bench), run(arguments.bench)
+    if git("status", "--porcelain", "--untracked-files=no"):
+        sys.exit("there are changes that are not committed: asv would keep their times as those of the commit")
+    subprocess.run([sys.executable, "-m", "asv", "machine", "--yes"], cwd=HERE, check=False, capture_output=True)
+    first, second = (run(arguments.bench, git("rev-parse", "HEAD")) for _ in range(2))
     for case in first.keys() & second.keys():
         if not agree(first[case], second[case]):
             intervals = " and ".join(f"{r['ci_99_a']:.3g} to {r['ci_99_b']:.3g} s" for r in (first[case], second[case]))
             sys.stdout.write(f"{' '.join(case)}: {intervals}\n")
     agreed = [agree(first[case], second[case]) for case in first.keys() & second.keys()]
-    sys.stdout.write(f"{sum(agreed)} of {len(agreed)} agree\n")
+    missing = f", {len(first.keys() ^ second.keys())} failed in one of the runs" if first.keys() ^ second.keys() else ""
+    sys.stdout.write(f"{sum(agreed)} of {len(agreed)} agree{missing}\n")
 
 
 if __name__ == "__main__":

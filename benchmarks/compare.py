@@ -201,7 +201,14 @@ def sklearn_step(x, t, layers, weights, biases):
 
     hidden = tuple(len(b) for b in biases[:-1])
     net = MLPClassifier(
-        hidden, solver="sgd", learning_rate_init=RATE, momentum=0, alpha=0, batch_size=len(x), random_state=0
+        hidden,
+        solver="sgd",
+        learning_rate_init=RATE,
+        momentum=0,
+        alpha=0,
+        batch_size=len(x),
+        random_state=0,
+        shuffle=False,
     )
     classes = np.arange(len(biases[-1]))
 

@@ -121,7 +121,8 @@ def main():
         results.append({"growth": growth, "threads": threads, "points": points, **fitted})
     if as_json(arguments, results):
         return
-    for (growth, threads), points in measured.items():
+    for result in results:
+        growth, threads, points = result["growth"], result["threads"], result["points"]
         out(f"{growth}, {threads} thread(s)\n\n")
         heads = "matrices", "width", "products", "multiply-adds", "forward (us)", "backward (us)", "ps per multiply-add"
         out(f"| {' | '.join((*heads, 'update alone (us)'))} |\n|{' --- |' * 8}\n")
@@ -131,8 +132,7 @@ def main():
             times = [f"{forward['time']:.1f}", f"{backward['time']:.1f}", f"{time / work * 1e6:.2f}"]
             times.append(f"{point['update']['time']:.1f}")
             out(f"| {' | '.join(map(str, (*cells, *times)))} |\n")
-        exponent, r_squared = fit(*totals(points))
-        out(f"\ntime ~ multiply-adds ^ {exponent:.3f}, R^2 {r_squared:.4f}\n\n")
+        out(f"\ntime ~ multiply-adds ^ {result['exponent']:.3f}, R^2 {result['r_squared']:.4f}\n\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the processor can do: multiply-adds in registers, and numbers to and from memory, on a number of threads."""
 
 import numpy as np
+from case import ELEMENTS
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic
@@ -13,12 +14,11 @@ from fastbp.kernels._vector import Vectors, emit_loop
 # As many sums as hide the latency of a multiply-add where two start in a cycle; all of them fit into 16 registers.
 SUMS = 12
 STEPS = 200_000
-ELEMENTS = 2**24  # 64 MiB in float32: beyond the caches
 
 
 @intrinsic
 def _multiply_adds(typing_context, x, steps):
-    """The sum of SUMS vectors to which x x has been added ``steps`` times."""
+    """The sum of SUMS vectors, each s <- s x + x, ``steps`` times."""
     real, lanes = x, _cpu.blocks(x.bitwidth // 8).lanes
 
     def generate(context, builder, signature, arguments):
@@ -26,7 +26,7 @@ def _multiply_adds(typing_context, x, steps):
         factor = v.splat(arguments[0])
 
         def body(_, sums):
-            return [v.multiply_add(factor, factor, total) for total in sums]
+            return [v.multiply_add(total, factor, factor) for total in sums]  # nothing that stays the same in the loop
 
         total, *others = emit_loop(builder, "fma", arguments[1], 1, [v.zero] * SUMS, body)
         for other in others:

@@ -19,6 +19,7 @@ import io
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,10 @@ PRODUCTS = "square 64", "square 256", "square 1024", "forward 100,784,50", "dw 1
 
 
 class Part(NamedTuple):
-    """A script, its options for the reduced and the full set, and the function that draws its results, if one does."""
+    """A script, its options, and the function that draws its results, if one does.
+
+    ``reduced`` and ``full`` are the options for the two sets; None where a part is not in the reduced one.
+    """
 
     title: str
     text: str
@@ -55,7 +59,7 @@ class Part(NamedTuple):
 
     def command(self, full):
         """Name of the script, and its options."""
-        return self.script, *(self.full if full else self.reduced)
+        return self.script, *(self.full if full or self.reduced is None else self.reduced)
 
 
 PARTS = {
@@ -88,7 +92,8 @@ PARTS = {
     ),
     "steps": Part(
         "Training steps beside other libraries",
-        "Time of a step in microseconds; the ratio is the time of the fastest other library over that of fastbp.",
+        "Time of a step in microseconds; the ratio is the time of the fastest other library over that of fastbp. The "
+        "reduced set leaves out torch.compile, for the time it takes to compile, and the two largest networks.",
         "compare.py",
         (*REDUCED, "--networks", *NETWORKS, "--libraries", *LIBRARIES),
         ("--rounds", "2", "--seconds", "1"),
@@ -103,6 +108,16 @@ PARTS = {
         "Convolutions and a maximum pool beside PyTorch",
         "Time in microseconds, forward + backward, on batches of 32.",
         *("convolutions.py", (*REDUCED, "--layers", *LAYERS), ("--rounds", "3", "--seconds", "0.3"), plots.beside),
+    ),
+    "calls": Part(
+        "Calls",
+        "What a call costs besides its work, in microseconds, on arrays of a few numbers.",
+        *("calls.py", (), ()),
+    ),
+    "latency": Part(
+        "Latency",
+        "How long each kernel takes to compile with an empty cache, and how long a first epoch and a first step take.",
+        *("latency.py", None, ()),
     ),
     "accuracy": Part(
         "Accuracy over time",
@@ -135,16 +150,16 @@ def machine():
 
 
 def run(script, *options):
-    """What a script prints, and its results; or why there are none."""
+    """What a script says besides its results, the results as tables, and as an object; or why there are none."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder, "result.json")
         command = [sys.executable, str(HERE / script), *options, "--save", str(saved)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-            return f"failed: {lines[-1]}\n", None
+            return f"failed: {lines[-1]}\n\n", "", None
         said = f"{result.stderr}\n" if result.stderr else ""
-        return said + result.stdout, json.loads(saved.read_text()) if saved.exists() else None
+        return said, result.stdout, json.loads(saved.read_text() or "null")
 
 
 def drawing(part, result):
@@ -196,9 +211,10 @@ code { background: #f4f4f4; padding: .1rem .3rem; }
 """
 
 
-def write(folder, head, sections):
-    """The report as Markdown and as a page of its own."""
-    text, body = [f"# What backpropagation costs\n\n{head}\n"], []
+def write(folder, head, sections, left=()):
+    """The report as Markdown and as a page of its own; ``left``: the titles of parts that are not in it yet."""
+    notes = [head, f"Not measured, or not yet: {', '.join(left)}."] if left else [head]
+    text, body = ["# What backpropagation costs", *notes, ""], []
     for part, command, markdown, svg in sections:
         line = "python benchmarks/" + " ".join(f'"{word}"' if " " in word else word for word in command)
         text.append(f"## {part.title}\n\n{part.text}\n\n`{line}`\n\n{markdown}")
@@ -206,13 +222,14 @@ def write(folder, head, sections):
         body.append(f"<p><code>{html.escape(line)}</code></p>")
     page = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>What backpropagation costs</title>',
-        f"<style>{STYLE}</style></head><body><h1>What backpropagation costs</h1><p>{html.escape(head)}</p>",
+        f"<style>{STYLE}</style></head><body><h1>What backpropagation costs</h1>",
+        *(f"<p>{html.escape(note)}</p>" for note in notes),
         *body,
         "</body></html>",
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("report.md", "\n".join(text)), ("index.html", "\n".join(page))):
-        temporary = folder / f"{name}.part"
+    for name, content in (("report.md", "\n\n".join(text)), ("index.html", "\n".join(page))):
+        temporary = folder / f"{name}.{os.getpid()}.part"
         temporary.write_text(content)
         temporary.replace(folder / name)
 
@@ -221,9 +238,10 @@ def insert(text, name, content):
     """``text`` with ``content`` between the lines ``<!-- report: name -->`` and ``<!-- end -->``, if it has them."""
     start, end = f"<!-- report: {name} -->\n", "<!-- end -->"
     before, found, rest = text.partition(start)
-    if not found:
-        return text
-    return f"{before}{start}\n{content.strip()}\n\n{end}{rest.partition(end)[2]}"
+    _, ended, behind = rest.partition(end)
+    if found and not ended:
+        raise ValueError(f"nothing ends what {start.strip()} starts")
+    return f"{before}{start}\n{content.strip()}\n\n{end}{behind}" if found else text
 
 
 @contextmanager
@@ -238,24 +256,41 @@ def alone():
 
 
 def make(names, folder, full):
-    """Run the parts of these names and write the report after each; {name: table} of those that did not fail."""
+    """Run the parts of these names and write the report after each; {name: table}, None for those that failed."""
     head, sections = machine(), []
-    tables = {"machine": head}
-    for name in names:
+    sys.stdout.write(f"{head}\n\n")
+    titles, tables = [PARTS[name].title for name in names], {"machine": head}
+    write(folder, head, sections, titles)
+    for done, name in enumerate(names, 1):
         part, command = PARTS[name], PARTS[name].command(full)
-        markdown, result = run(*command)
-        sys.stdout.write(f"## {part.title}\n\n{markdown}\n")
+        said, markdown, result = run(*command)
+        sys.stdout.write(f"## {part.title}\n\n{said}{markdown}\n")
         sys.stdout.flush()
-        sections.append((part, command, markdown, drawing(part, result)))
-        write(folder, head, sections)
-        if result:
-            tables[name] = markdown
+        sections.append((part, command, said + markdown, drawing(part, result)))
+        write(folder, head, sections, titles[done:])
+        tables[name] = markdown or None
     return tables
+
+
+def warn():
+    """A line for everything here that changes what is measured, or shown."""
+    lines = []
+    if importlib.util.find_spec("matplotlib") is None:
+        lines.append("matplotlib is not installed: tables, no plots")
+    if platform.machine() == "x86_64" and "avx" not in _cpu.FEATURES:
+        lines.append(f"no AVX here: vectors of {8 * _cpu.VECTOR_BYTES} bits, and other libraries may use others")
+    if len(os.sched_getaffinity(0)) == 1:
+        lines.append("one CPU: nothing is measured on several")
+    if os.getloadavg()[0] > len(os.sched_getaffinity(0)) / 2:
+        lines.append(f"this machine is busy, load {os.getloadavg()[0]:.1f}: times may be too long")
+    if Path(_cpu.__file__).resolve().parent != HERE.parent / "kernels":
+        lines.append(f"measured is the fastbp that is installed, {Path(_cpu.__file__).parents[1]}, not this checkout")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), help="all there are, in the reduced set but latency")
     parser.add_argument("--full", action="store_true", help="all networks and products, longer: half an hour")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md, too")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
@@ -265,22 +300,25 @@ def main():
         tempfile.TemporaryFile(dir=arguments.out).close()
     except OSError as error:
         parser.error(f"{arguments.out} cannot be written: {error.strerror}")
-    if importlib.util.find_spec("matplotlib") is None:
-        sys.stderr.write("matplotlib is not installed: tables, no plots\n")
-    if platform.machine() == "x86_64" and "avx" not in _cpu.FEATURES:
-        sys.stderr.write(f"no AVX here: vectors of {8 * _cpu.VECTOR_BYTES} bits, and other libraries may use others\n")
+    names = arguments.parts or [name for name, part in PARTS.items() if arguments.full or part.reduced is not None]
+    warn()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     start = time.monotonic()
     with alone():
         try:
-            tables = make(arguments.parts, arguments.out, arguments.full)
+            tables = make(names, arguments.out, arguments.full)
         except KeyboardInterrupt:
-            sys.exit(f"\ninterrupted; {arguments.out} holds what was there")
+            sys.stderr.write(f"\ninterrupted; {arguments.out} holds what was there\n")
+            sys.exit(130)
     if arguments.readme:
         text = README.read_text()
         for name, table in tables.items():
-            text = insert(text, name, table)
+            text = insert(text, name, table) if table else text
         README.write_text(text)
     sys.stdout.write(f"{time.monotonic() - start:.0f} s; {arguments.out / 'index.html'}\n")
+    failed = [name for name, table in tables.items() if table is None]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+TIMEOUT = 900  # seconds for a process
+
 
 def best_time(function, seconds):
     """Best time of a call in microseconds, over samples of at least a millisecond, after a few calls to warm up."""
@@ -43,16 +45,29 @@ def add_options(parser, seconds=None, timed=None):
             raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
         return int(text)
 
+    def duration(text):
+        if not text.replace(".", "", 1).isdecimal():
+            raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
+        return float(text)
+
     parser.add_argument("--threads", nargs="+", type=threads, default=sorted({1, cpus}))
     if timed:
         parser.add_argument("--rounds", type=rounds, default=3, help="processes of each library, in turn")
-        parser.add_argument("--seconds", type=float, default=seconds, help=f"timing of each {timed} in each process")
+        parser.add_argument("--seconds", type=duration, default=seconds, help=f"timing of each {timed} in each process")
 
 
 def add_json(parser):
     """Options for programs that read the results."""
+
+    def file(text):
+        try:
+            Path(text).open("a").close()
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"{text} cannot be written: {error.strerror}") from None
+        return text
+
     parser.add_argument("--json", action="store_true", help="print everything as JSON, and no table")
-    parser.add_argument("--save", metavar="FILE", help="write everything as JSON to this file, too")
+    parser.add_argument("--save", metavar="FILE", type=file, help="write everything as JSON to this file, too")
 
 
 def as_json(arguments, measured):
@@ -82,17 +97,19 @@ def in_process(script, library, *arguments, threads):
     Where it fails, the last line of its errors is printed, and the result is None; without fastbp there is no result.
     """
     cpus = sorted(os.sched_getaffinity(0))[:threads]
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    result = subprocess.run(
-        [sys.executable, script, "--worker", library, *map(str, arguments)],
-        env={**os.environ, **dict.fromkeys(names, str(threads))},
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-    )
-    if result.returncode == 0:
-        return json.loads(result.stdout)
-    reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+    names = ("FASTBP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    command = [sys.executable, script, "--worker", library, *map(str, arguments)]
+    options = {"env": {**os.environ, **dict.fromkeys(names, str(threads))}, "text": True, "timeout": TIMEOUT}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    try:
+        result = subprocess.run(command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), **streams, **options)
+        if result.returncode == 0:
+            return json.loads(result.stdout)
+        reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+    except subprocess.TimeoutExpired:
+        reason = f"not done after {TIMEOUT} s"
+    except ValueError:
+        reason = f"printed {result.stdout[:50]!r} in place of results"
     sys.stderr.write(f"{library} failed: {reason}\n")
     if library == "fastbp":
         sys.exit(1)

@@ -4,10 +4,16 @@ from numba import prange
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
-from fastbp.kernels._jit import kernel, vector
+from fastbp.kernels._jit import inner, kernel, vector
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
 _WORK_PER_ELEMENT = 20
+
+
+@inner
+def _update(g, w, lr, decay):
+    for i in range(w.size):
+        w[i] -= lr * (g[i] + decay * w[i])
 
 
 @kernel(lambda real: (vector(real), vector(real, out=True), real, real))
@@ -15,10 +21,9 @@ def _sgd_update(g, w, lr, l2):
     n = w.size
     if g.size != n:
         raise ValueError("g and w must have the same size")
-    decay = l2 + l2
     for chunk in prange((n + CHUNK - 1) // CHUNK):
-        for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            w[i] -= lr * (g[i] + decay * w[i])
+        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
+        _update(g[start:stop], w[start:stop], lr, l2 + l2)  # a loop from 0 to the size is done in vectors
 
 
 def sgd_update(g, w, lr, l2=0.0):

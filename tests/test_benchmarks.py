@@ -112,13 +112,14 @@ def test_benchmarks_of_other_libraries_are_skipped_or_fail():
 def test_a_part_that_fails_is_shown_as_failed(report, tmp_path):
     part = report.Part("Title", "Text.", "cost.py", ("--threads", "0"), ())
     command = part.command(full=False)
-    markdown, result = report.run(*command)
-    assert (markdown.startswith("failed: "), result) == (True, None)
+    said, markdown, result = report.run(*command)
+    assert (said.startswith("failed: "), markdown, result) == (True, "", None)
     assert report.drawing(part, result) == ""
-    report.write(tmp_path / "new", "head & shoulders", [(part, command, markdown, "")])
+    report.write(tmp_path / "new", "head & shoulders", [(part, command, said, "")], ["Later"])
     page = (tmp_path / "new" / "index.html").read_text()
     assert "head &amp; shoulders" in page
     assert "failed: " in page
+    assert "not yet: Later." in page
     assert "python benchmarks/cost.py --threads 0" in (tmp_path / "new" / "report.md").read_text()
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["index.html", "report.md"]
 
@@ -137,6 +138,8 @@ def test_tables_go_into_the_readme(report):
     assert report.insert(once, "steps", "| new |") == once
     assert report.insert(text, "cost", "x").endswith("b\n\n<!-- report: cost -->\n\nx\n\n<!-- end -->\n")
     assert report.insert(text, "threads", "x") == text
+    with pytest.raises(ValueError, match="nothing ends"):
+        report.insert("<!-- report: cost -->\n", "cost", "x")
     readme = report.README.read_text()
     for name in ("machine", "steps", "products", "layers"):
         assert report.insert(readme, name, f"a table of {name}") != readme

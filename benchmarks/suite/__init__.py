@@ -6,4 +6,4 @@ asv imports this package by itself; the scripts that it shares cases and lists w
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -3,19 +3,19 @@
 from functools import partial
 
 import case
-from case import MILLIONS, Case, normal
+from case import ELEMENTS, Case, normal
 
 from fastbp import kernels
 
 
 def forward(name, operations, dtype):
-    x, y = normal(dtype, MILLIONS), normal(dtype, MILLIONS)
-    return Case(lambda: getattr(kernels, f"{name}_forward")(x, y), operations * MILLIONS, [x, y])
+    x, y = normal(dtype, ELEMENTS), normal(dtype, ELEMENTS)
+    return Case(lambda: getattr(kernels, f"{name}_forward")(x, y), operations * ELEMENTS, [x, y])
 
 
 def backward(name, operations, dtype):
-    dy, y, dx = (normal(dtype, MILLIONS) for _ in range(3))
-    return Case(lambda: getattr(kernels, f"{name}_backward")(dy, y, dx), operations * MILLIONS, [dy, y, dx])
+    dy, y, dx = (normal(dtype, ELEMENTS) for _ in range(3))
+    return Case(lambda: getattr(kernels, f"{name}_backward")(dy, y, dx), operations * ELEMENTS, [dy, y, dx])
 
 
 CASES = {

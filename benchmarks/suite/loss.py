@@ -4,7 +4,7 @@ from functools import partial
 
 import case
 import numpy as np
-from case import MILLIONS, Case, normal
+from case import ELEMENTS, Case, normal
 
 from fastbp import kernels
 
@@ -15,8 +15,8 @@ def softmax_cross_entropy(N, O, dtype):
 
 
 def elementwise(name, operations, dtype):
-    u, t, delta = (normal(dtype, MILLIONS) for _ in range(3))
-    return Case(lambda: getattr(kernels, name)(u, t, 1.0, delta), operations * MILLIONS, [u, t, delta])
+    u, t, delta = (normal(dtype, ELEMENTS) for _ in range(3))
+    return Case(lambda: getattr(kernels, name)(u, t, 1.0, delta), operations * ELEMENTS, [u, t, delta])
 
 
 CASES = {

@@ -28,7 +28,8 @@ class Step:
         self.net.train_step(self.x, self.t, loss=self.loss, optimizer=self.optimizer)
 
     def track_predicted_bytes(self, batch, hidden):
-        return self.net.cost(batch).training_bytes
+        cost = self.net.cost(batch)
+        return cost.training_bytes - cost.parameters * cost.itemsize  # gradients, which plain SGD does not store
 
     track_predicted_bytes.unit = "bytes"
 

@@ -23,9 +23,9 @@ def backward(name, operations, dtype):
 
 
 CASES = {
-    "softmax_forward": partial(forward, "softmax", 4),
+    "softmax_forward": partial(forward, "softmax", 5),
     "softmax_backward": partial(backward, "softmax", 4),
-    "log_softmax_forward": partial(forward, "log_softmax", 4),
+    "log_softmax_forward": partial(forward, "log_softmax", 6),
     "log_softmax_backward": partial(backward, "log_softmax", 4),
 }
 
