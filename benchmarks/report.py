@@ -3,7 +3,7 @@
     pip install --editable ".[bench]"
     python benchmarks/report.py                     # under five minutes; report/index.html and report/report.md
     python benchmarks/report.py --parts cost roofline --out /tmp/report
-    python benchmarks/report.py --full --readme     # half an hour; the tables go into README.md, too
+    python benchmarks/report.py --full --readme     # twenty minutes; the tables go into README.md, too
 
 Every part is one of the scripts beside this one, on a reduced set unless --full is given; they say what they measure
 and how. A part that fails is shown as failed, and the others are made. Interrupted, the report holds what was there.
@@ -291,7 +291,7 @@ def warn():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), help="all there are, in the reduced set but latency")
-    parser.add_argument("--full", action="store_true", help="all networks and products, longer: half an hour")
+    parser.add_argument("--full", action="store_true", help="all networks and products, longer: twenty minutes")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md, too")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write to")
     arguments = parser.parse_args()
