@@ -1,5 +1,7 @@
 """The plots of the report: each function draws the saved results of one script into axes of matplotlib."""
 
+import numpy as np
+
 MIB = 2**20
 
 
@@ -11,7 +13,9 @@ def cost(axes, results):
             [point["forward"][key] + point["backward"][key] for point in points] for key in ("multiply_adds", "time")
         )
         label = f"{result['growth']}, {result['threads']} thread(s): exponent {result['exponent']:.3f}"
-        axes.loglog(work, times, "o-", label=f"{label}, R² {result['r_squared']:.4f}")
+        (points,) = axes.loglog(work, times, "o", label=f"{label}, R² {result['r_squared']:.4f}")
+        middle, height = (np.exp(np.mean(np.log(values))) for values in (work, times))
+        axes.loglog(work, height * (np.array(work) / middle) ** result["exponent"], color=points.get_color())
     axes.set(xlabel="multiply-adds of a step", ylabel="time (µs)", title="Time over work")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
