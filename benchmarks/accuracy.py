@@ -14,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+from compare import sklearn_network
 from timing import add_json, add_options, as_json, in_process, installed
 
 HIDDEN, RATE, BATCH = 100, 0.1, 32
@@ -28,19 +29,8 @@ def fastbp_network(inputs, classes):
     return lambda x, y: net.train_step(x, y, loss=loss, optimizer=optimizer), lambda x: net.predict(x).argmax(1)
 
 
-def sklearn_network(inputs, classes):
-    from sklearn.neural_network import MLPClassifier
-
-    net = MLPClassifier(
-        (HIDDEN,),
-        solver="sgd",
-        learning_rate_init=RATE,
-        momentum=0,
-        alpha=0,
-        batch_size=BATCH,
-        random_state=0,
-        shuffle=False,
-    )
+def sklearn_perceptron(inputs, classes):
+    net = sklearn_network((HIDDEN,), RATE, BATCH)
     labels = np.arange(classes)
     return lambda x, y: net.partial_fit(x, y, classes=labels), net.predict
 
@@ -66,7 +56,7 @@ def torch_network(inputs, classes):
     return step, predict
 
 
-LIBRARIES = {"fastbp": fastbp_network, "sklearn": sklearn_network, "torch": torch_network}
+LIBRARIES = {"fastbp": fastbp_network, "sklearn": sklearn_perceptron, "torch": torch_network}
 
 
 def worker(library):

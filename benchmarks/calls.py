@@ -10,7 +10,7 @@ import json
 import sys
 
 import numpy as np
-from timing import add_json, as_json, best_time, in_process
+from timing import add_json, as_json, best_time, duration, in_process
 
 
 def calls():
@@ -40,7 +40,7 @@ def calls():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=0.2, help="timing of each call")
+    parser.add_argument("--seconds", type=duration, default=0.2, help="timing of each call")
     add_json(parser)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -1,15 +1,14 @@
 """Cases: kernels on operands of a size. asv times them (`suite/`), `roofline.py` sets them beside the peaks."""
 
 import functools
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
+from timing import THREADS
 
 RNG = np.random.default_rng(0)
-THREADS = sorted({1, len(os.sched_getaffinity(0))})
 PERIOD = 9973  # a prime number
 ELEMENTS = 2**24  # 64 MiB in float32: beyond most caches
 
@@ -52,7 +51,7 @@ def compile_all(cases, dtypes=("float32",)):
 
 
 class Timed:
-    """What asv does with the ``cases`` of a class, {name: function of a dtype},: times calls, by dtype and threads.
+    """What asv does with the ``cases`` of a class, {name: function of a dtype}: times calls, by dtype and threads.
 
     There is no ``setup``: asv would run it before every call, and take every call for a sample of its own. Classes
     compile in ``setup_cache``, which must stand in each of them, as asv runs it once for each place in the source.

@@ -16,7 +16,7 @@ import os
 import sys
 
 import numpy as np
-from timing import add_json, add_options, as_json, best_time, in_process, installed, ratio, shown
+from timing import add_json, add_options, as_json, best_time, installed, ratio, shown, take_turns
 
 # Batch size, shape of a sample, and layers: units of an affine one, (filters, size, padding) of a convolution, or POOL,
 # the maximum over windows of 2 x 2. What comes behind images is flattened.
@@ -196,20 +196,16 @@ def jax_step(x, t, layers, weights, biases):
     return step
 
 
-def sklearn_step(x, t, layers, weights, biases):
+def sklearn_network(hidden, rate, batch):
+    """scikit-learn's perceptron with plain gradient descent on one batch in each ``partial_fit``."""
     from sklearn.neural_network import MLPClassifier
 
-    hidden = tuple(len(b) for b in biases[:-1])
-    net = MLPClassifier(
-        hidden,
-        solver="sgd",
-        learning_rate_init=RATE,
-        momentum=0,
-        alpha=0,
-        batch_size=len(x),
-        random_state=0,
-        shuffle=False,
-    )
+    plain = {"solver": "sgd", "momentum": 0, "alpha": 0, "shuffle": False, "random_state": 0}
+    return MLPClassifier(hidden, learning_rate_init=rate, batch_size=batch, **plain)
+
+
+def sklearn_step(x, t, layers, weights, biases):
+    net = sklearn_network([len(b) for b in biases[:-1]], RATE, len(x))
     classes = np.arange(len(biases[-1]))
 
     def step():
@@ -234,27 +230,21 @@ PERCEPTRONS_ONLY = "numpy", "sklearn"
 IMAGES_ONLY = ("torch channels last",)
 
 
-def worker(library, network, seconds):
-    """Print the best time of a step in microseconds, and the loss of the first."""
+def worker(library, seconds, network):
+    """Print the best time of a step in microseconds, and the loss of the first, by network."""
     step = LIBRARIES[library][0](*data(*NETWORKS[network]))
     first = step()
-    json.dump({"best": best_time(step, seconds), "loss": float(first)}, sys.stdout)
+    json.dump({network: [best_time(step, seconds), float(first)]}, sys.stdout)
 
 
 def measure(network, libraries, threads, rounds, seconds):
     """Best times in microseconds, None where a library failed; and the losses of the first step."""
     without = PERCEPTRONS_ONLY if POOL in NETWORKS[network][2] else IMAGES_ONLY
-    best, losses = {}, {}
-    for _ in range(rounds):
-        for library in libraries:
-            if library in without:
-                continue
-            result = in_process(__file__, library, network, seconds, threads=threads)
-            before = best.get(library, math.inf)
-            best[library] = None if None in (result, before) else min(result["best"], before)
-            if result and library != "sklearn":  # its loss is that after the step
-                losses[library] = result["loss"]
-    return best, losses
+    able = [library for library in libraries if library not in without]
+    results = take_turns(__file__, able, rounds, [network], seconds, threads=threads)[network]
+    times = {library: result and result[0] for library, result in results.items()}
+    # scikit-learn has the loss after the step only
+    return times, {library: result[1] for library, result in results.items() if result and library != "sklearn"}
 
 
 def main():
@@ -266,8 +256,8 @@ def main():
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        library, network, seconds = arguments.worker
-        worker(library, network, float(seconds))
+        library, seconds, network = arguments.worker
+        worker(library, float(seconds), network)
         return
     libraries = installed(arguments.libraries, {name: package for name, (_, package) in LIBRARIES.items()})
     out = sys.stderr.write if arguments.json else sys.stdout.write

@@ -47,10 +47,8 @@ def kernels():
         module = importlib.import_module(info.name)
         for value in vars(module).values():
             if isinstance(value, Kernel) and value.function.__module__ == info.name:
-                name, dtype = (
-                    f"{info.name.rpartition('.')[2]}.{value.name}",
-                    "int64" if np.dtype("int64").char in value._types else "float32",
-                )
+                name = f"{info.name.rpartition('.')[2]}.{value.name}"
+                dtype = "int64" if np.dtype("int64").char in value._types else "float32"
                 result[name] = partial(value.compile, dtype, False)
                 if "prange" in value.function.__code__.co_names:
                     result[f"{name}, parallel"] = partial(value.compile, dtype, True)

@@ -41,6 +41,11 @@ def network_of(name):
     return batch, (784,), [hidden, hidden, 10]
 
 
+def predicted(cost):
+    """Bytes of a step by ``net.cost``, without the gradients, which plain gradient descent does not store."""
+    return cost.training_bytes - cost.parameters * cost.itemsize
+
+
 def worker(library, network):
     """Print the bytes by which the peak rises, and for fastbp the prediction."""
     batch, shape, layers = network_of(network)
@@ -60,7 +65,7 @@ def worker(library, network):
     if library == "fastbp":
         (net,) = (cell.cell_contents for cell in step.__closure__ if hasattr(cell.cell_contents, "cost"))
         cost = net.cost(batch)
-        result["predicted"] = cost.training_bytes - cost.parameters * cost.itemsize
+        result["predicted"] = predicted(cost)
         result["parameters"] = cost.parameters * cost.itemsize
     json.dump(result, sys.stdout)
 

@@ -1,17 +1,14 @@
 """The plots of the report: each function draws the saved results of one script into axes of matplotlib."""
 
 import numpy as np
-
-MIB = 2**20
+from cost import totals
+from memory import MIB
 
 
 def cost(axes, results):
     """Time of whole steps over their multiply-adds, and the fitted lines."""
     for result in results:
-        points = result["points"]
-        work, times = (
-            [point["forward"][key] + point["backward"][key] for point in points] for key in ("multiply_adds", "time")
-        )
+        work, times = totals(result["points"])
         label = f"{result['growth']}, {result['threads']} thread(s): exponent {result['exponent']:.3f}"
         (points,) = axes.loglog(work, times, "o", label=f"{label}, R² {result['r_squared']:.4f}")
         middle, height = (np.exp(np.mean(np.log(values))) for values in (work, times))

@@ -10,12 +10,11 @@ process of its own on as many CPUs, the processes take turns, and the best time 
 
 import argparse
 import json
-import os
 import sys
 
 import numpy as np
 from compare import NETWORKS, data, fastbp_step
-from timing import add_json, add_options, as_json, best_time, in_process
+from timing import CPUS, add_json, add_options, as_json, best_time, in_process
 
 WORK = ["product 1024 x 1024 x 1024", "784-50-10", "784-512-512-10", "CNN A", "CNN B"]
 
@@ -58,7 +57,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", nargs="+", choices=WORK, default=WORK, metavar="WORK")
     add_options(parser, 0.5, "call")
-    parser.set_defaults(threads=up_to(len(os.sched_getaffinity(0))), rounds=2)
+    parser.set_defaults(threads=up_to(CPUS), rounds=2)
     add_json(parser)
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+CPUS = len(os.sched_getaffinity(0))
+THREADS = sorted({1, CPUS})  # what is measured unless something else is asked for
 TIMEOUT = 900  # seconds for a process
 
 
@@ -31,13 +33,19 @@ def best_time(function, seconds):
     return best * 1e6
 
 
+def duration(text):
+    """Type of an option: seconds."""
+    if not text.replace(".", "", 1).isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
+    return float(text)
+
+
 def add_options(parser, seconds=None, timed=None):
     """The options of all scripts: threads; and rounds and seconds of what is ``timed``."""
-    cpus = len(os.sched_getaffinity(0))
 
     def threads(text):
-        if not text.isdecimal() or not 1 <= int(text) <= cpus:
-            raise argparse.ArgumentTypeError(f"must be from 1 to {cpus}, the CPUs of this process, got {text}")
+        if not text.isdecimal() or not 1 <= int(text) <= CPUS:
+            raise argparse.ArgumentTypeError(f"must be from 1 to {CPUS}, the CPUs of this process, got {text}")
         return int(text)
 
     def rounds(text):
@@ -45,12 +53,7 @@ def add_options(parser, seconds=None, timed=None):
             raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
         return int(text)
 
-    def duration(text):
-        if not text.replace(".", "", 1).isdecimal():
-            raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
-        return float(text)
-
-    parser.add_argument("--threads", nargs="+", type=threads, default=sorted({1, cpus}))
+    parser.add_argument("--threads", nargs="+", type=threads, default=THREADS)
     if timed:
         parser.add_argument("--rounds", type=rounds, default=3, help="processes of each library, in turn")
         parser.add_argument("--seconds", type=duration, default=seconds, help=f"timing of each {timed} in each process")
@@ -99,10 +102,15 @@ def in_process(script, library, *arguments, threads):
     cpus = sorted(os.sched_getaffinity(0))[:threads]
     names = ("FASTBP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     command = [sys.executable, script, "--worker", library, *map(str, arguments)]
-    options = {"env": {**os.environ, **dict.fromkeys(names, str(threads))}, "text": True, "timeout": TIMEOUT}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        result = subprocess.run(command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), **streams, **options)
+        result = subprocess.run(
+            command,
+            env={**os.environ, **dict.fromkeys(names, str(threads))},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+        )
         if result.returncode == 0:
             return json.loads(result.stdout)
         reason = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]

@@ -1,7 +1,7 @@
 """Test accuracy on the digits after a second of training."""
 
 from accuracy import LIBRARIES
-from case import THREADS
+from timing import THREADS
 
 from .script import of, run
 

@@ -6,6 +6,7 @@ import case
 import convolutions
 import numpy as np
 from case import Case, normal
+from timing import THREADS
 
 from fastbp import kernels
 from fastbp.kernels.windows import windows
@@ -54,7 +55,7 @@ class Conv(case.Timed):
 
 
 class Peers:
-    params = (list(convolutions.LAYERS), case.THREADS)
+    params = (list(convolutions.LAYERS), THREADS)
     param_names = ("layer", "threads")
     unit = "ratio"
     timeout = 1200

@@ -6,6 +6,7 @@ import case
 import numpy as np
 import products
 from case import Case, normal
+from timing import THREADS
 
 from fastbp import kernels
 
@@ -28,7 +29,7 @@ class Gemm(case.Timed):
 
 
 class Peers:
-    params = (products.PRODUCTS, case.THREADS, ["float32", "float64"])
+    params = (products.PRODUCTS, THREADS, ["float32", "float64"])
     param_names = ("product", "threads", "dtype")
     unit = "ratio"
     timeout = 1200

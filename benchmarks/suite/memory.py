@@ -1,7 +1,7 @@
 """Memory of a training step: its peak over batch size and width, and beside the prediction and PyTorch."""
 
 import numpy as np
-from memory import BATCHES_AND_WIDTHS
+from memory import BATCHES_AND_WIDTHS, predicted
 
 import fastbp as fb
 
@@ -28,8 +28,7 @@ class Step:
         self.net.train_step(self.x, self.t, loss=self.loss, optimizer=self.optimizer)
 
     def track_predicted_bytes(self, batch, hidden):
-        cost = self.net.cost(batch)
-        return cost.training_bytes - cost.parameters * cost.itemsize  # gradients, which plain SGD does not store
+        return predicted(self.net.cost(batch))
 
     track_predicted_bytes.unit = "bytes"
 

@@ -1,7 +1,7 @@
 """How near each kernel comes to the peaks of operations and of bytes that are measured beside it."""
 
-from case import THREADS
 from roofline import KERNELS
+from timing import THREADS
 
 from .script import effort, run
 

@@ -1,13 +1,13 @@
 """Speed-up and efficiency of a product and of training steps on 1, 2, 4 ... all CPUs."""
 
-from case import THREADS
 from threads import WORK, up_to
+from timing import CPUS
 
 from .script import effort, run
 
 
 class Scaling:
-    params = (WORK, up_to(THREADS[-1]))
+    params = (WORK, up_to(CPUS))
     param_names = ("work", "threads")
     timeout = 1200
 

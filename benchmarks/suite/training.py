@@ -4,6 +4,7 @@ from functools import partial
 
 import case
 import compare
+from timing import THREADS
 
 from .script import effort, ratio, run
 
@@ -24,7 +25,7 @@ class Training(case.Timed):
 
 
 class Peers:
-    params = (list(compare.NETWORKS), case.THREADS)
+    params = (list(compare.NETWORKS), THREADS)
     param_names = ("network", "threads")
     unit = "ratio"
     timeout = 900
