@@ -8,6 +8,7 @@
 
 from fastbp import datasets as datasets
 from fastbp import functional as functional
+from fastbp import graph as graph
 from fastbp import initializers as initializers
 from fastbp import kernels as kernels
 from fastbp import metrics as metrics

@@ -9,12 +9,80 @@ Three fusions keep the passes over memory few:
 Between the activation and what takes its derivative there may be a Flatten, which leaves every number in its place.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeGuard
 
-from fastbp._checks import Array
+import numpy as np
+
+from fastbp._checks import Array, Real
 from fastbp.layers import Activation, Conv, Flatten, Layer, MaxPool
-from fastbp.op import Context, Deltas
+from fastbp.op import Context
+
+
+class Deltas:
+    """Two arrays in which gradients by the inputs of a chain of operations take turns.
+
+    Going back, an operation reads the gradient by its output and writes the one by its input; none before is needed
+    any more. So a chain takes no more memory for them than the two largest.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[Array] = [np.empty(0), np.empty(0)]
+
+    def reserve(self, sizes: Sequence[int], dtype: Real) -> None:
+        """Have room for gradients of as many elements."""
+        for turn, size in enumerate(sizes):
+            if self._arrays[turn].size < size or self._arrays[turn].dtype != dtype:
+                self._arrays[turn] = np.empty(0)  # freed before the new one is made
+                self._arrays[turn] = np.empty(size, dtype)
+
+    def beside(self, dy: Array, shape: tuple[int, ...]) -> Array:
+        """Room for a gradient of this shape that ``dy`` is not in."""
+        turn = 1 if np.may_share_memory(self._arrays[0], dy) else 0
+        size = math.prod(shape)
+        if self._arrays[turn].size < size or self._arrays[turn].dtype != dy.dtype:
+            self._arrays[turn] = np.empty(size, dy.dtype)
+        return self._arrays[turn][:size].reshape(shape)
+
+
+class LayerContext(Context):
+    """The context of a layer in a chain.
+
+    Gradients by parameters go to where the parameters keep them, or for no ``layer`` to new arrays; those by inputs
+    and, with ``keep_buffers``, outputs to arrays that are used again.
+    """
+
+    def __init__(self, layer: Layer | None = None, *, keep_buffers: bool = False, deltas: Deltas | None = None) -> None:
+        super().__init__()
+        self._parameters = () if layer is None else layer.parameters
+        self._buffers: dict[str, Array] | None = {} if keep_buffers else None
+        self._deltas = deltas
+        self.accumulate = False
+        self.by_parameters: tuple[Array | None, ...] = ()  # the last gradients
+
+    def output(self, name: str, shape: tuple[int, ...], dtype: Real) -> Array:
+        if self._buffers is None:
+            return np.empty(shape, dtype)
+        buffer = self._buffers.get(name)
+        if buffer is None or len(buffer) < shape[0]:
+            buffer = self._buffers[name] = np.empty(shape, dtype)
+        return buffer if len(buffer) == shape[0] else buffer[: shape[0]]
+
+    def gradient(self, i: int, shape: tuple[int, ...], dy: Array) -> tuple[Array, bool]:
+        if i > len(self._parameters):
+            return np.empty(shape, dy.dtype), False
+        if i > 0:
+            return self._parameters[i - 1].grad, self.accumulate
+        return (np.empty(shape, dy.dtype) if self._deltas is None else self._deltas.beside(dy, shape)), False
+
+    def receive(self, gradients: Sequence[Array | None]) -> None:
+        """Store gradients by the parameters that a layer did not write to where they belong."""
+        self.by_parameters = tuple(gradients)
+        for parameter, gradient in zip(self._parameters, gradients, strict=False):
+            if gradient is not None and gradient is not parameter.grad:
+                parameter.receive(gradient, accumulate=self.accumulate)
 
 
 def _is_elementwise(layer: Layer) -> TypeGuard[Activation]:
@@ -38,14 +106,20 @@ def _is_plain(layer: Layer, kind: type[Layer]) -> bool:
 
 
 class Plan:
-    """One context per layer. With kept buffers, a pass over a batch not larger than any before allocates no array."""
+    """One context per layer. With kept buffers, a pass over a batch not larger than any before allocates no array.
 
-    def __init__(self, layers: Sequence[Layer], *, keep_buffers: bool) -> None:
+    Gradients by parameters are stored in these; without ``stores_gradients`` they stay in the contexts.
+    """
+
+    def __init__(self, layers: Sequence[Layer], *, keep_buffers: bool, stores_gradients: bool = True) -> None:
         self.layers = list(layers)
         self._deltas = Deltas() if keep_buffers else None
-        self.contexts = [Context(keep_buffers=keep_buffers, deltas=self._deltas) for _ in layers]
+        self.contexts = [
+            LayerContext(layer if stores_gradients else None, keep_buffers=keep_buffers, deltas=self._deltas)
+            for layer in layers
+        ]
         self._sizes = [0] * len(layers)  # of the inputs in the last pass
-        self.loss_context = Context(keep_buffers=keep_buffers)
+        self.loss_context = LayerContext(keep_buffers=keep_buffers)
         self._fused = [False] * len(layers)  # done by a layer before, on the way forward
         self._folded = [False] * len(layers)  # done by another layer, on the way backward
         for i, layer in enumerate(layers):
@@ -85,15 +159,22 @@ class Plan:
                 needed[turn] = max(needed[turn], sizes[i])
         return needed
 
-    def forward(self, x: Array) -> Array:
-        """The output for ``x``; it may be a kept buffer, or ``x`` itself."""
+    def forward(self, x: Array, parameters: Iterable[Array] | None = None) -> Array:
+        """The output for ``x``, with these values of all parameters if they are given.
+
+        It may be a kept buffer, or ``x`` itself.
+        """
+        values = iter(self._values() if parameters is None else parameters)
         for i, (layer, ctx, fused) in enumerate(zip(self.layers, self.contexts, self._fused, strict=True)):
             self._sizes[i] = x.size
             if fused:
                 ctx.saved = (x,)
             else:
-                x = layer.forward(ctx, x)
+                x = layer.forward(ctx, x, *islice(values, len(layer.parameters)))
         return x
+
+    def _values(self) -> Iterator[Array]:
+        return (parameter.value for layer in self.layers for parameter in layer.parameters)
 
     def backward(
         self,
@@ -111,10 +192,15 @@ class Plan:
         gradient: Array | None = delta
         for i in range(len(self.layers) - 1, last - 1, -1):
             ctx = self.contexts[i]
-            ctx.needs_input_grad = input_grad or i > last
+            ctx.needs = (input_grad or i > last, *(True for _ in self.layers[i].parameters))
             if self._folded[i]:
                 continue
             ctx.l2, ctx.accumulate, ctx.rate = l2, accumulate, rate
             assert gradient is not None
-            gradient = self.layers[i].backward(ctx, gradient)
+            gradients = self.layers[i].backward(ctx, gradient)
+            if isinstance(gradients, tuple):
+                gradient, *by_parameters = gradients
+                ctx.receive(by_parameters)
+            else:
+                gradient = gradients
         return gradient if input_grad else None

@@ -1,4 +1,4 @@
-"""Gradients against numerical differentiation, in float64 on a copy of the network.
+"""Gradients against numerical differentiation, in float64 on a copy of the network or graph.
 
 `check_gradients` moves one element at a time:  dJ/dw ~ (J(w + h) - J(w - h)) / 2h.
 `check_projection` moves all of them at once along a random direction v:  d/ds J(w + s v) ~ <grad J, v>.
@@ -7,13 +7,18 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp._checks import Array, as_samples, check_count, check_number
 from fastbp._plan import Plan
+from fastbp.graph import Variable
+from fastbp.graph.names import names
+from fastbp.graph.node import Leaf, Node
+from fastbp.graph.replay import Replay
+from fastbp.graph.undefined import kinks
 from fastbp.layers import LeakyReLU, ReLU
 from fastbp.model import Network
 
@@ -32,7 +37,8 @@ class GradientReport:
     Attributes
     ----------
     checked, skipped : int
-        Elements (or directions) compared, and those left out because a step crosses a kink of a rectifier.
+        Elements (or directions) compared, and those left out because a step crosses a kink: for networks those of
+        rectifiers, for graphs those of all operations.
     worst : float
         Largest error as a share of what rounding and the curvature of J allow; below 1.
     """
@@ -42,8 +48,48 @@ class GradientReport:
     worst: float
 
 
-class _Cost:
-    """J of a float64 copy of a network on one batch, as a function of all its numbers."""
+class _Function:
+    """A function of all ``numbers``, arrays by name that may be changed in place."""
+
+    numbers: dict[str, Array]
+
+    def __call__(self) -> float:
+        raise NotImplementedError
+
+    def sides(self) -> list[Array]:
+        """On which smooth piece of the function each element was in the last call."""
+        raise NotImplementedError
+
+    def gradients(self) -> dict[str, Array]:
+        """By every one of the numbers."""
+        raise NotImplementedError
+
+    def scale(self) -> float:
+        """What rounding errors of the last value are to be seen beside, if it is a sum that nearly cancels."""
+        return 0.0
+
+    def slope(self, move: Any, step: float) -> tuple[float, float] | None:
+        """Numerical derivative along ``move(s)`` at 0 and the error to allow; None where a kink is crossed.
+
+        Central differences of width h and 2h tell the truncation error; the values of J carry rounding errors of a
+        few dozen eps at most.
+        """
+        values, sides, scale = [], [], 0.0
+        for s in (-2 * step, -step, step, 2 * step):
+            with move(s):
+                values.append(self())
+                sides.append(self.sides())
+                scale = max(scale, abs(values[-1]), self.scale())
+        if any(not np.array_equal(a, b) for other in sides[1:] for a, b in zip(sides[0], other, strict=True)):
+            return None
+        far_low, low, high, far_high = values
+        narrow, wide = (high - low) / (2 * step), (far_high - far_low) / (4 * step)
+        rounding = 50 * _EPS * scale / step
+        return narrow, abs(wide - narrow) + rounding + 50 * _EPS * abs(narrow)
+
+
+class _Cost(_Function):
+    """J of a float64 copy of a network on one batch."""
 
     def __init__(self, net: Network, x: npt.ArrayLike, y: npt.ArrayLike, loss: Any, l2: float) -> None:
         self.net = net.astype("float64")
@@ -60,7 +106,6 @@ class _Cost:
         return self.loss.compute(u, self.targets, self.delta) + self.l2 * self.net.penalty()
 
     def sides(self) -> list[Array]:
-        """On which side of its kink each rectifier was in the last call."""
         return [self.plan.contexts[i].saved[0] > 0 for i in self.kinks]
 
     def gradients(self) -> dict[str, Array]:
@@ -69,23 +114,36 @@ class _Cost:
         assert dx is not None
         return {p.name: p.grad.copy() for p in self.net.parameters()} | {"x": dx.copy()}
 
-    def slope(self, move: Any, step: float) -> tuple[float, float] | None:
-        """Numerical derivative along ``move(s)`` at 0 and the error to allow; None where a kink is crossed.
 
-        Central differences of width h and 2h tell the truncation error; the values of J carry rounding errors of a
-        few dozen eps at most.
-        """
-        values, sides = [], []
-        for s in (-2 * step, -step, step, 2 * step):
-            with move(s):
-                values.append(self())
-                sides.append(self.sides())
-        if any(not np.array_equal(a, b) for other in sides[1:] for a, b in zip(sides[0], other, strict=True)):
-            return None
-        far_low, low, high, far_high = values
-        narrow, wide = (high - low) / (2 * step), (far_high - far_low) / (4 * step)
-        rounding = 50 * _EPS * max(map(abs, values)) / step
-        return narrow, abs(wide - narrow) + rounding + 50 * _EPS * abs(narrow)
+class _GraphCost(_Function):
+    """<seed, y> of a float64 copy of the graph of y, with a random seed if y is no single number."""
+
+    def __init__(self, y: Variable, seed: int) -> None:
+        y.check_differentiable()
+        self.replay = Replay(y.source, dtype=np.dtype(np.float64), is_expanded=True)
+        weights = np.ones(y.shape) if y.size == 1 else np.random.default_rng(seed).standard_normal(y.shape)
+        self.seed = weights
+        called = names(self.replay.every())
+        leaves = [x for x in called if isinstance(x, Leaf) and x.is_differentiable]
+        self.leaves = {called[leaf]: leaf for leaf in leaves}
+        self.numbers = {name: leaf.value for name, leaf in self.leaves.items()}
+
+    def __call__(self) -> float:
+        return float((self.seed * self.replay.forward()).sum())
+
+    def sides(self) -> list[Array]:
+        found = [kinks(self.replay, node) for node in self.replay.nodes if isinstance(node, Node)]
+        return [pair[1] for pair in found if pair is not None]
+
+    def scale(self) -> float:
+        return max(float(np.linalg.norm(x)) for x in self.replay.values.values())
+
+    def gradients(self) -> dict[str, Array]:
+        if not math.isfinite(self()):
+            raise ValueError("the variable is not finite there: its gradients cannot be checked")
+        self.replay.backward(self.seed)
+        found = self.replay.gradients
+        return {name: found.get(leaf, np.zeros(leaf.value.shape)) for name, leaf in self.leaves.items()}
 
 
 class _Tally:
@@ -138,27 +196,35 @@ def _elements(shape: tuple[int, ...], samples: int, rng: np.random.Generator) ->
         yield np.unravel_index(int(i), shape)
 
 
+@overload
+def check_gradients(net: Variable, *, samples: int = 200, seed: int = 0) -> GradientReport: ...
+@overload
 def check_gradients(
-    net: Network,
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
+    net: Network, x: npt.ArrayLike, y: npt.ArrayLike, *, loss: Any, l2: float = 0.0, samples: int = 200, seed: int = 0
+) -> GradientReport: ...
+def check_gradients(
+    net: Network | Variable,
+    x: npt.ArrayLike | None = None,
+    y: npt.ArrayLike | None = None,
     *,
-    loss: Any,
+    loss: Any = None,
     l2: float = 0.0,
     samples: int = 200,
     seed: int = 0,
 ) -> GradientReport:
-    """Compare every gradient of ``net`` with central differences, element by element.
+    """Compare every gradient of a network or of a graph with central differences, element by element.
 
     Parameters
     ----------
-    net : Sequential
-        Is not changed; the check runs on a float64 copy.
+    net : Sequential or fastbp.graph.Variable
+        Is not changed; the check runs on a float64 copy. Of a variable, the gradients by all leaves that it is made
+        from are checked; with several elements it is multiplied by random numbers and summed first.
     x, y : arrays
-        A small batch.
+        A small batch for a network.
     loss, l2 : as in `Sequential.fit`
+        For a network.
     samples : int
-        Elements checked in each parameter and in x; a random choice in larger ones.
+        Elements checked in each parameter and in x, or in each leaf; a random choice in larger ones.
     seed : int
         Of that choice.
 
@@ -180,19 +246,34 @@ def check_gradients(
     >>> net = fb.Sequential(fb.Affine(5), fb.Tanh(), fb.Affine(10), input_shape=64, seed=0)
     >>> fb.check_gradients(net, x[:4], y[:4], loss=fb.SoftmaxCrossEntropy()).skipped
     0
+
+    At 0 the rectifier has a kink:
+
+    >>> x = fb.graph.Variable([-1.0, 0.0, 2.0], "x")
+    >>> report = fb.check_gradients(fb.graph.relu(x) ** 2 + fb.graph.relu(x))
+    >>> report.checked, report.skipped
+    (2, 1)
     """
-    cost = _Cost(net, x, y, loss, l2)
+    cost: _Function
+    if isinstance(net, Variable):
+        if x is not None or y is not None or loss is not None or l2:
+            raise TypeError("check_gradients of a graph takes the variable alone, without x, y, loss and l2")
+        cost = _GraphCost(net, seed)
+    else:
+        if x is None or y is None or loss is None:
+            raise TypeError("check_gradients of a network needs x, y and loss")
+        cost = _Cost(net, x, y, loss, l2)
     samples = check_count(samples, "samples")
     gradients = cost.gradients()
     rng = np.random.default_rng(seed)
     tally = _Tally()
     for name, array in cost.numbers.items():
         for index in _elements(array.shape, samples, rng):
-            element = array[tuple(slice(i, i + 1) for i in index)]
+            element: Array = array[(..., *(slice(i, i + 1) for i in index))]  # type: ignore[arg-type]
             step = _STEP * max(1.0, abs(float(array[index])))
             slope = cost.slope(lambda s, element=element: _Move([element], [1.0], s), step)
-            place = ", ".join(str(int(i)) for i in index)
-            tally.compare(f"{name}[{place}]", float(gradients[name][index]), slope)
+            place = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
+            tally.compare(f"{name}{place}", float(gradients[name][index]), slope)
     return tally.report()
 
 

@@ -15,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import functional, kernels
-from fastbp._checks import Array, Real, as_real, class_targets, common_real, real_targets, share_targets
+from fastbp._checks import Array, Real, as_real, check_lengths, class_targets, common_real, real_targets, share_targets
+from fastbp.op import Context, Op
 
 LossFunction = Callable[[Array, Array], tuple[float, Array]]
 
 
-class Loss:
+class Loss(Op):
     """A loss; calling it with outputs and targets gives (value, gradient).
+
+    As an operation of a graph it takes outputs and targets, and gives the value.
 
     Attributes
     ----------
@@ -47,6 +50,24 @@ class Loss:
         """How many samples are classified right; None where the loss is not one of classification."""
         return None
 
+    def forward(self, ctx: Context, u: Array, t: Array) -> Array:
+        if ctx.needs[1]:
+            raise TypeError("there is no gradient by the targets: give an array, or Variable(..., constant=True)")
+        (u,) = common_real(u, names=["u"])
+        targets = t
+        if not isinstance(self, UserLoss):
+            if u.ndim != 2:
+                raise ValueError(f"u must have the shape (N, O), got {u.shape}")
+            check_lengths(u, t)
+            targets = self.targets(t, u.shape[1], u.dtype)
+        delta = ctx.output("delta", u.shape, u.dtype)
+        ctx.saved = (delta,)
+        return np.array(self.compute(u, targets, delta), u.dtype)
+
+    def backward(self, ctx: Context, dy: Array) -> tuple[Array, None]:
+        (delta,) = ctx.saved
+        return (delta if dy == 1 else delta * dy), None
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -66,6 +87,7 @@ class SoftmaxCrossEntropy(Loss):
     (0.6931, array([[ 0.5, -0.5]]))
     """
 
+    kind = "softmax_cross_entropy"
     contains = "Softmax"
 
     def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
@@ -98,6 +120,8 @@ class SquaredError(Loss):
     (169.0, array([[26.]]))
     """
 
+    kind = "squared_error"
+
     def __init__(self, half: bool = False) -> None:
         self.half = bool(half)
 
@@ -117,6 +141,8 @@ class SquaredError(Loss):
 class MeanSquaredError(Loss):
     """Squared error averaged over all elements, 1/(N O) sum (t - y)^2, with the gradient -2 (t - y) / (N O)."""
 
+    kind = "mean_squared_error"
+
     def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
         return functional.mean_squared_error(u, t)
 
@@ -134,6 +160,7 @@ class SigmoidCrossEntropy(Loss):
     the sign that its target asks for.
     """
 
+    kind = "sigmoid_cross_entropy"
     contains = "Sigmoid"
 
     def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
@@ -154,6 +181,8 @@ class UserLoss(Loss):
 
     The function gets copies of the outputs, and of the targets in the dtype in which the user passed them.
     """
+
+    kind = "loss"
 
     def __init__(self, function: LossFunction) -> None:
         self.function = function

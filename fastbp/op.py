@@ -1,7 +1,6 @@
 """The operation: the unit of which chains of layers and graphs are made."""
 
-import math
-from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -9,91 +8,121 @@ import numpy as np
 from fastbp._checks import Array, Real
 from fastbp.kernels.epilogue import IDENTITY
 
-
-class Deltas:
-    """Two arrays in which gradients by the inputs of a chain of operations take turns.
-
-    Going back, an operation reads the gradient by its output and writes the one by its input; none before is needed
-    any more. So a chain takes no more memory for them than the two largest.
-    """
-
-    def __init__(self) -> None:
-        self._arrays: list[Array] = [np.empty(0), np.empty(0)]
-
-    def reserve(self, sizes: Sequence[int], dtype: Real) -> None:
-        """Have room for gradients of as many elements."""
-        for turn, size in enumerate(sizes):
-            if self._arrays[turn].size < size or self._arrays[turn].dtype != dtype:
-                self._arrays[turn] = np.empty(0)  # freed before the new one is made
-                self._arrays[turn] = np.empty(size, dtype)
-
-    def beside(self, dy: Array, shape: tuple[int, ...]) -> Array:
-        """Room for a gradient of this shape that ``dy`` is not in."""
-        turn = 1 if np.may_share_memory(self._arrays[0], dy) else 0
-        size = math.prod(shape)
-        if self._arrays[turn].size < size or self._arrays[turn].dtype != dy.dtype:
-            self._arrays[turn] = np.empty(size, dy.dtype)
-        return self._arrays[turn][:size].reshape(shape)
+# Every array that an operation reads has been made or changed before it: numbers of this clock tell the order.
+clock = count(1)
 
 
 class Context:
-    """What one place in a chain or graph remembers of an operation between forward and backward.
+    """What one place in a chain or a graph remembers of an operation between forward and backward.
 
     Attributes
     ----------
-    saved : tuple of arrays
+    saved : tuple
         What the forward pass left for the backward pass.
-    needs_input_grad : bool
-        Whether backward shall return the gradient by the input.
+    needs : tuple of bool
+        For every input, whether backward shall return the gradient by it.
     activation, slope : int, float
         Activation that the operation applies to its output (a constant of `fastbp.kernels.epilogue`), set by a plan
         that fuses the layer behind.
     pool : Op, optional
         Maximum pool that the operation applies to its output, behind the activation, set likewise.
     below, below_slope : int, float
-        Activation whose output the input is, and whose derivative backward multiplies into the input's gradient.
-    l2, accumulate, rate :
-        Weight decay of the parameter gradients; add to them instead of overwriting; learning rate if backward shall
-        update the parameters at once instead of storing gradients.
+        Activation whose output the first input is, and whose derivative backward multiplies into its gradient.
+    l2, rate : float, optional
+        Weight decay of the gradients by parameters; learning rate if backward shall update the parameters at once, and
+        return no gradients by them.
     """
 
-    def __init__(self, *, keep_buffers: bool = False, deltas: Deltas | None = None) -> None:
-        self._buffers: dict[str, Array] | None = {} if keep_buffers else None
-        self._deltas = deltas
-        self.saved: tuple[Array, ...] = ()
-        self.needs_input_grad = True
-        self.activation, self.slope = IDENTITY, 0.0
-        self.below, self.below_slope = IDENTITY, 0.0
-        self.pool: Op | None = None
-        self.l2 = 0.0
-        self.accumulate = False
-        self.rate: float | None = None
+    __slots__ = ("saved",)
+
+    saved: tuple[Any, ...]
+    needs: tuple[bool, ...] = (True,)
+    activation: int = IDENTITY
+    slope: float = 0.0
+    below: int = IDENTITY
+    below_slope: float = 0.0
+    pool: "Op | None" = None
+    l2: float = 0.0
+    rate: float | None = None
+
+    def __init__(self) -> None:
+        self.saved = ()
 
     def output(self, name: str, shape: tuple[int, ...], dtype: Real) -> Array:
-        """An array to write a result to: a new one, or with kept buffers the first rows of the one used before."""
-        if self._buffers is None:
-            return np.empty(shape, dtype)
-        buffer = self._buffers.get(name)
-        if buffer is None or len(buffer) < shape[0]:
-            buffer = self._buffers[name] = np.empty(shape, dtype)
-        return buffer if len(buffer) == shape[0] else buffer[: shape[0]]
+        """An array to write a result to."""
+        return np.empty(shape, dtype)
 
-    def input_gradient(self, dy: Array, shape: tuple[int, ...]) -> Array:
-        """An array to write the gradient by the input to, while ``dy``, the one by the output, is read."""
-        return np.empty(shape, dy.dtype) if self._deltas is None else self._deltas.beside(dy, shape)
+    def gradient(self, i: int, shape: tuple[int, ...], dy: Array) -> tuple[Array, bool]:
+        """An array for the gradient by input ``i``, while ``dy`` is read, and whether to add to what is in it."""
+        return np.empty(shape, dy.dtype), False
 
 
 class Op:
-    """A differentiable operation. It keeps no state of a call: that lives in the `Context`."""
+    """A differentiable operation on arrays. It keeps no state of a call: that lives in the `Context`.
 
-    def forward(self, ctx: Context, x: Array) -> Array:
-        """The output for the input ``x``; saves in ``ctx`` what `backward` needs."""
+    A subclass defines `forward` and `backward`; it may keep arguments of its constructor that are no arrays, such as an
+    axis. It must leave its inputs as they are.
+
+    Attributes
+    ----------
+    kind : str
+        What it is called in pictures and messages; by default the name of the class.
+    is_differentiable : bool
+        Whether there are gradients at all: not for comparisons.
+    needs_equal_dtypes : bool
+        Whether all inputs must be of one dtype, float32 or float64, as kernels want them.
+    returns_new : bool
+        Whether all gradients that backward returns are new arrays, of which nobody else knows.
+    accumulates : tuple of int
+        The inputs whose gradients backward adds to what is in the array of `Context.gradient`, if that says so.
+    undefined : str
+        Where the derivative does not exist, and what backward returns there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbp import graph
+    >>> class Cube(graph.Op):
+    ...     def forward(self, ctx, x):
+    ...         ctx.saved = (x,)
+    ...         return x**3
+    ...     def backward(self, ctx, dy):
+    ...         (x,) = ctx.saved
+    ...         return 3 * x**2 * dy
+    >>> x = graph.Variable(2.0, "x")
+    >>> y = graph.apply(Cube(), x)
+    >>> y.backward()
+    >>> x.grad
+    array(12.)
+    """
+
+    kind = ""
+    is_differentiable = True
+    needs_equal_dtypes = False
+    returns_new = False
+    accumulates: tuple[int, ...] = ()
+    undefined = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "kind" not in vars(cls):
+            cls.kind = cls.__name__.lower()
+
+    def forward(self, ctx: Context, *inputs: Any) -> Any:
+        """The output, or a tuple of outputs; saves in ``ctx`` what `backward` needs."""
         raise NotImplementedError
 
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        """The gradient by the input from ``dy``, the gradient by the output; None where it is not needed."""
+    def backward(self, ctx: Context, *grad_outputs: Any) -> Any:
+        """The gradients by the inputs, a tuple if there are several, from those by the outputs.
+
+        None as the gradient by an output stands for zeros; None as that by an input says that there is none.
+        """
         raise NotImplementedError
 
-    def config(self) -> dict[str, Any]:
-        """Arguments of the constructor, as JSON can hold them."""
-        return {}
+    def kinks(self, *inputs: Any) -> tuple[Array, Array] | None:
+        """Where the derivative does not exist, and the smooth pieces that meet there; None if it exists everywhere.
+
+        The first array says for every element of the (first) output whether its derivative exists not; in the second
+        one an element changes when it moves from one smooth piece to another.
+        """
+        return None

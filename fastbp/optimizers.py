@@ -1,11 +1,21 @@
 """Optimizers: what happens to the parameters once their gradients are known."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from fastbp import kernels
-from fastbp._checks import check_number
-from fastbp.layers import Parameter
+from fastbp._checks import Array, check_number
+
+
+class Trainable(Protocol):
+    """What optimizers update: a `Parameter` of a layer, or a `fastbp.graph.Variable`."""
+
+    @property
+    def grad(self) -> Array:
+        """The gradient."""
+
+    def for_update(self) -> Array:
+        """The value, to be changed in place."""
 
 
 class SGD:
@@ -47,11 +57,11 @@ class SGD:
             return check_number(self._lr(self.steps), f"SGD: lr at step {self.steps}")
         return self._lr
 
-    def step(self, parameters: Iterable[Parameter]) -> None:
+    def step(self, parameters: Iterable[Trainable]) -> None:
         """Update every parameter in place from its ``grad``."""
         lr = self.rate()
         for parameter in parameters:
-            kernels.sgd_update(parameter.grad, parameter.value, lr)
+            kernels.sgd_update(parameter.grad, parameter.for_update(), lr)
         self.steps += 1
 
     def __repr__(self) -> str:

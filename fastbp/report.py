@@ -72,7 +72,7 @@ class Cost:
         total = ("total", "", f"{self.parameters:,}", f"{self.forward:,}", f"{self.backward:,}")
         return "\n".join(
             [
-                _table(head, rows, total),
+                table(head, rows, total),
                 f"multiply-adds for a batch of {self.batch_size}; activations {self.activation_bytes:,} bytes, "
                 f"with parameters and all gradients {self.training_bytes:,}",
             ]
@@ -96,7 +96,7 @@ class Summary:
         size = cost.parameters * cost.itemsize
         return "\n".join(
             [
-                _table(head, rows, total),
+                table(head, rows, total),
                 f"input {_shape(self.input_shape)}, {self.dtype}, parameters {size:,} bytes, multiply-adds per sample",
             ]
         )
@@ -108,11 +108,12 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "1"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], total: tuple[str, ...]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], total: tuple[str, ...] | None = None) -> str:
     """Text columns to the left, numbers to the right."""
-    everything = [head, *rows, total]
+    last = [] if total is None else [total]
+    everything = [head, *rows, *last]
     widths = [max(len(row[i]) for row in everything) for i in range(len(head))]
-    numeric = [all(not row[i] or row[i].replace(",", "").isdigit() for row in [*rows, total]) for i in range(len(head))]
+    numeric = [all(not row[i] or row[i].replace(",", "").isdigit() for row in [*rows, *last]) for i in range(len(head))]
 
     def line(row: tuple[str, ...]) -> str:
         cells = (
@@ -122,4 +123,4 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], total: tuple[
         return "  ".join(cells).rstrip()
 
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-    return "\n".join([line(head), rule, *map(line, rows), rule, line(total)])
+    return "\n".join([line(head), rule, *map(line, rows), *([] if total is None else [rule, line(total)])])

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import graph
 from fastbp._checks import Array, as_array, as_samples, check_count, check_finite, check_lengths, check_number
 from fastbp._step import NotFiniteError
+from fastbp.graph import UndefinedReport
 from fastbp.model import PREDICT_BATCH, Network
 from fastbp.optimizers import check_optimizer
 from fastbp.progress import Progress
@@ -204,6 +206,42 @@ class Sequential(Network):
                 history.add(values)
                 shown.epoch(epoch, values)
         return history
+
+    def undefined(self, x: npt.ArrayLike, y: npt.ArrayLike, loss: Any) -> UndefinedReport:
+        """Where the backward pass on a batch meets points without derivative, such as 0 of a rectifier.
+
+        Runs a pass of its own, layer by layer; neither parameters nor gradients change.
+
+        Parameters
+        ----------
+        x, y : arrays
+            A batch.
+        loss : Loss or function
+            As in `fit`.
+
+        Returns
+        -------
+        UndefinedReport
+            For each layer with such points: its name, how many elements, and to how many of them a gradient other than
+            zero came. Printing shows a table.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbp as fb
+        >>> net = fb.Sequential(fb.Affine(3), fb.ReLU(), fb.Affine(2), input_shape=4, seed=0)
+        >>> net.undefined(np.zeros((5, 4)), np.zeros(5, int), fb.SoftmaxCrossEntropy())
+        node    operation  elements  gradient not 0  not defined at
+        ----------------------------------------------------------------
+        relu_1  relu             15              15  u = 0, where du = 0
+        """
+        samples = as_samples(x, self.input_shape, self.dtype)
+        loss, targets = self.check_targets(samples, y, loss)
+        return graph.undefined(graph.apply(loss, graph.apply(self, graph.Variable(samples, constant=True)), targets))
 
     def evaluate(self, x: npt.ArrayLike, y: npt.ArrayLike, *, loss: Any, batch_size: int = PREDICT_BATCH) -> Evaluation:
         """Mean loss on (x, y), without the decay term, and accuracy; changes nothing.

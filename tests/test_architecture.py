@@ -23,17 +23,19 @@ LEVELS = [
     ["fastbp.kernels", "fastbp._version"],
     ["fastbp._checks", "fastbp.info", "fastbp.progress", "fastbp.report"],
     ["fastbp.op", "fastbp.functional", "fastbp.initializers", "fastbp.metrics", "fastbp.datasets"],
+    ["fastbp.ops"],
     ["fastbp.layers", "fastbp.losses"],
     ["fastbp.optimizers", "fastbp.serialization", "fastbp._plan", "fastbp.recipes"],
     ["fastbp._step"],
     ["fastbp.model"],
+    ["fastbp.graph"],
     ["fastbp.training", "fastbp.gradcheck"],
     ["fastbp"],
     ["fastbp.cli"],
     ["fastbp.__main__"],
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
-PACKAGES = ("fastbp.kernels", "fastbp.layers", "fastbp.datasets", "fastbp.functional")
+PACKAGES = tuple(f"fastbp.{name}" for name in ("kernels", "layers", "datasets", "functional", "ops", "graph"))
 THIRD_PARTY = {"numpy", "numba", "llvmlite", "tqdm"}  # llvmlite is Numba's own backend
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import fastbp as fb
-from fastbp._plan import Plan
-from fastbp.op import Deltas
+from fastbp._plan import Deltas, Plan
 
 RNG = np.random.default_rng(4)
 N, WIDTH = 256, 128
@@ -178,7 +177,7 @@ def test_gradient_of_the_input_is_skipped_unless_asked_for(monkeypatch):
     asked = []
     backward = fb.Affine.backward
     monkeypatch.setattr(
-        fb.Affine, "backward", lambda self, ctx, dy: asked.append(ctx.needs_input_grad) or backward(self, ctx, dy)
+        fb.Affine, "backward", lambda self, ctx, dy: asked.append(ctx.needs[0]) or backward(self, ctx, dy)
     )
     net = fb.Sequential(fb.Tanh(), fb.Affine(3), fb.ReLU(), fb.Affine(2), input_shape=4)
     y = net.forward(np.ones((2, 4)))
@@ -282,18 +281,18 @@ def test_gradients_by_the_inputs_take_turns_in_two_arrays():
 class TanhOfConv(fb.Conv2d):
     """A layer of the user's that needs its own output on the way back, which a pool behind it must leave alone."""
 
-    def forward(self, ctx, x):
-        y = super().forward(ctx, x)
+    def forward(self, ctx, x, *parameters):
+        y = super().forward(ctx, x, *parameters)
         np.tanh(y, out=y)
         ctx.saved = (*ctx.saved, y)
         return y
 
     def backward(self, ctx, dy):
-        x, y = ctx.saved
-        ctx.saved = (x,)
-        dx = super().backward(ctx, dy * (1 - y * y))
-        ctx.saved = x, y
-        return dx
+        *saved, y = ctx.saved
+        ctx.saved = tuple(saved)
+        gradients = super().backward(ctx, dy * (1 - y * y))
+        ctx.saved = *saved, y
+        return gradients
 
 
 class NoDerivative(fb.MaxPool2d):

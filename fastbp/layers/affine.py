@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import initializers, kernels
-from fastbp._checks import Array, Real, check_count, check_flag
+from fastbp import initializers, ops
+from fastbp._checks import Real, check_count, check_flag
 from fastbp.initializers import Initializer
 from fastbp.layers.layer import Layer, Parameter, Source
-from fastbp.op import Context
 
 
-class Affine(Layer):
+class Affine(ops.Affine, Layer):
     """Affine map u = x w' + b of samples x (N, I) to u (N, O), with the weight w (O, I) and the bias b (O,).
 
     Parameters
@@ -36,9 +35,6 @@ class Affine(Layer):
     >>> net.forward([[2, 3, 1]])
     array([[ 11., -14.]])
     """
-
-    is_fusible = True
-    takes_derivative = True
 
     def __init__(self, n: int, bias: bool = True, init: str | Initializer | None = None) -> None:
         self.n = check_count(n, "Affine: n")
@@ -66,28 +62,6 @@ class Affine(Layer):
 
     def multiply_adds(self, input_shape: tuple[int, ...]) -> int:
         return self.n * input_shape[0]
-
-    def forward(self, ctx: Context, x: Array) -> Array:
-        y = ctx.output("y", (len(x), self.n), x.dtype)
-        b = None if self.b is None else self.b.value
-        kernels.affine_activation_forward(x, self.w.value, b, y, ctx.activation, ctx.slope)
-        ctx.saved = (x,)
-        return y
-
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        (x,) = ctx.saved
-        dx = None
-        if ctx.needs_input_grad:
-            dx = ctx.input_gradient(dy, x.shape)
-            kernels.affine_delta(dy, self.w.value, x, dx, ctx.below, ctx.below_slope)
-        if ctx.rate is not None:
-            b = None if self.b is None else self.b.value
-            kernels.affine_sgd_update(dy, x, self.w.value, b, ctx.rate, ctx.l2)
-            return dx
-        kernels.affine_weight_gradient(dy, x, self.w.value, self.w.grad, ctx.l2, accumulate=ctx.accumulate)
-        if self.b is not None:
-            kernels.affine_bias_gradient(dy, self.b.grad, accumulate=ctx.accumulate)
-        return dx
 
     def config(self) -> dict[str, Any]:
         return {"n": self.n, "bias": self.bias, "init": self.init if isinstance(self.init, str) else None}

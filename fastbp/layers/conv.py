@@ -4,17 +4,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp import initializers, kernels
-from fastbp._checks import Array, Real, check_count, check_flag
+from fastbp import initializers, ops
+from fastbp._checks import Real, check_count, check_flag
 from fastbp.initializers import Initializer
 from fastbp.kernels.conv import check_groups
 from fastbp.kernels.windows import Padding, Size, Windows, windows
 from fastbp.layers.layer import SAMPLES, Layer, Parameter, Source, check_windows
-from fastbp.layers.pool import MaxPool
-from fastbp.op import Context
 
 
-class Conv(Layer):
+class Conv(ops.Conv, Layer):
     """Convolution u = w * x + b of samples (C, image) to (F, windows), with w (F, C / groups, size) and b (F,).
 
     Parameters
@@ -39,8 +37,6 @@ class Conv(Layer):
     """
 
     axes: ClassVar[int]
-    is_fusible = True
-    takes_derivative = True
 
     def __init__(
         self,
@@ -54,8 +50,8 @@ class Conv(Layer):
         init: str | Initializer | None = None,
     ) -> None:
         kind = type(self).__name__
-        self.filters, self.groups = check_count(filters, f"{kind}: filters"), check_count(groups, f"{kind}: groups")
-        self.size, self.stride, self.padding, self.dilation = size, stride, padding, dilation
+        super().__init__(stride, padding, dilation, groups)
+        self.filters, self.size = check_count(filters, f"{kind}: filters"), size
         check_windows(kind, self.axes, size, stride, padding, dilation)
         self.bias = check_flag(bias, f"{kind}: bias")
         self.init = init
@@ -84,42 +80,6 @@ class Conv(Layer):
     def multiply_adds(self, input_shape: tuple[int, ...]) -> int:
         results = int(np.prod(self.output_shape(input_shape)))
         return results * int(np.prod(self.w.value.shape[1:]))
-
-    def _numbers(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in ("stride", "padding", "dilation", "groups")}
-
-    def forward(self, ctx: Context, x: Array) -> Array:
-        shape, numbers = (len(x), *self.output_shape(x.shape[1:])), self._numbers()
-        b = None if self.b is None else self.b.value
-        ctx.saved = (x,)
-        if isinstance(ctx.pool, MaxPool):
-            y, index = ctx.pool.outputs(ctx, shape, x.dtype)
-            numbers["pool"] = kernels.Pooled(index, **ctx.pool.numbers())
-            ctx.saved = (x, index, y)
-        else:
-            y = ctx.output("y", shape, x.dtype)
-        kernels.conv_activation_forward(x, self.w.value, b, y, ctx.activation, ctx.slope, **numbers)
-        return y
-
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        x, *behind = ctx.saved
-        w, numbers = self.w.value, self._numbers()
-        if isinstance(ctx.pool, MaxPool):
-            index, y = behind
-            numbers["pool"] = kernels.Pooled(
-                index, **ctx.pool.numbers(), y=y, activation=ctx.activation, slope=ctx.slope
-            )
-        dx = None
-        if ctx.needs_input_grad:
-            dx = ctx.input_gradient(dy, x.shape)
-            kernels.conv_delta(dy, w, x, dx, ctx.below, ctx.below_slope, **numbers)
-        if ctx.rate is not None:
-            b = None if self.b is None else self.b.value
-            kernels.conv_sgd_update(dy, x, w, b, ctx.rate, ctx.l2, **numbers)
-            return dx
-        db = None if self.b is None else self.b.grad
-        kernels.conv_gradient(dy, x, w, self.w.grad, db, ctx.l2, accumulate=ctx.accumulate, **numbers)
-        return dx
 
     def config(self) -> dict[str, Any]:
         keys = "filters", "size", "stride", "padding", "dilation", "groups", "bias"

@@ -1,13 +1,14 @@
 """Layers and their parameters."""
 
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp._checks import Array, Real, as_real
 from fastbp.kernels.windows import MOST, Padding, Size, windows
-from fastbp.op import Op
+from fastbp.op import Op, clock
 
 # Gives the initial value of a parameter from its letter ("w", "b") and shape.
 Source = Callable[[str, tuple[int, ...]], Array]
@@ -35,6 +36,8 @@ class Parameter:
         Gradient of the last backward pass; zeros before.
     decays : bool
         Whether weight decay applies to it: to weights, not to biases.
+    changed : int
+        When the value was last assigned or updated, by the clock of `fastbp.op`.
     """
 
     def __init__(self, name: str, value: Array, *, decays: bool) -> None:
@@ -42,6 +45,22 @@ class Parameter:
         self.decays = decays
         self._value = value
         self._grad: Array | None = None
+        self.changed = 0
+
+    # what a leaf of a graph has
+    inputs: ClassVar[tuple[()]] = ()
+    is_differentiable: ClassVar[bool] = True
+
+    @property
+    def dtype(self) -> Real:
+        return self._value.dtype
+
+    def receive(self, gradient: Array, *, accumulate: bool = False) -> None:
+        """Keep a copy of ``gradient``, or add it."""
+        if accumulate:
+            self.grad[...] += gradient
+        elif gradient is not self.grad:
+            self.grad[...] = gradient
 
     @property
     def value(self) -> Array:
@@ -52,7 +71,12 @@ class Parameter:
         array = as_real(new, self._value.dtype, self.name)
         if array.shape != self._value.shape:
             raise ValueError(f"{self.name} has the shape {self._value.shape}, got {array.shape}")
-        self._value[...] = array
+        self.for_update()[...] = array
+
+    def for_update(self) -> Array:
+        """The array itself, for one who changes it in place."""
+        self.changed = next(clock)
+        return self._value
 
     @property
     def grad(self) -> Array:
@@ -72,13 +96,16 @@ class Parameter:
 class Layer(Op):
     """An operation with parameters and with shapes: what `Sequential` is made of.
 
+    ``forward(ctx, x, *parameters)`` gets the values of the parameters as further inputs, and ``backward`` returns the
+    gradients by them, too: with several, as a tuple.
+
     Attributes
     ----------
     name : str
         Kind and number within the network, given when the network is built.
     parameters : tuple of Parameter
     is_fusible : bool
-        Whether the layer heeds `Context.activation` and `Context.rate`.
+        Whether it heeds `Context.activation` and `Context.rate`.
     takes_derivative : bool
         Whether it heeds `Context.below`.
     """
@@ -102,6 +129,10 @@ class Layer(Op):
     def saved_bytes(self, input_shape: tuple[int, ...]) -> int:
         """Bytes that the backward pass of one sample needs beside the inputs and outputs of the layers."""
         return 0
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, as JSON can hold them."""
+        return {}
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items())

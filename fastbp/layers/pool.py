@@ -3,15 +3,13 @@
 import math
 from typing import Any, ClassVar
 
-from fastbp import kernels
-from fastbp._checks import Array, Real, check_flag
+from fastbp import kernels, ops
 from fastbp.kernels.pool import pool_windows
 from fastbp.kernels.windows import Padding, Size, Windows
 from fastbp.layers.layer import SAMPLES, Layer, check_windows
-from fastbp.op import Context
 
 
-class Pool(Layer):
+class Pool(ops.Pool, Layer):
     """Windows over every channel of samples (C, image), of which each becomes one number.
 
     Parameters
@@ -36,10 +34,8 @@ class Pool(Layer):
     def __init__(
         self, size: Size, stride: Size | None = None, padding: Padding = 0, dilation: Size = 1, ceil: bool = False
     ) -> None:
-        kind = type(self).__name__
-        self.size, self.stride, self.padding, self.dilation = size, stride, padding, dilation
-        self.ceil = check_flag(ceil, f"{kind}: ceil")
-        check_windows(kind, self.axes, size, size if stride is None else stride, padding, dilation)
+        super().__init__(size, stride, padding, dilation, ceil)
+        check_windows(type(self).__name__, self.axes, size, size if stride is None else stride, padding, dilation)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != self.axes + 1:
@@ -50,11 +46,6 @@ class Pool(Layer):
         on: Windows = pool_windows(self.name, input_shape[1:], **self.numbers())
         return on
 
-    def numbers(self) -> dict[str, Any]:
-        """The windows, as kernels take them."""
-        keys = "size", "stride", "padding", "dilation", "ceil"
-        return {key: getattr(self, key) for key in keys}
-
     def config(self) -> dict[str, Any]:
         return self.numbers()
 
@@ -64,40 +55,18 @@ class Pool(Layer):
         return f"{type(self).__name__}({', '.join([repr(self.size), *shown])})"
 
 
-class MaxPool(Pool):
+class MaxPool(ops.MaxPool, Pool):
     """The largest element of every window; its gradient goes there, to the first one of several.
 
     With NaN in a window, the result is NaN. Padding is never the largest.
     """
 
-    takes_derivative = True
-
     def saved_bytes(self, input_shape: tuple[int, ...]) -> int:
         on = self._windows(input_shape)
         return math.prod(self.output_shape(input_shape)) * int(kernels.index_dtype(on.size).itemsize)
 
-    def outputs(self, ctx: Context, shape: tuple[int, ...], dtype: Real) -> tuple[Array, Array]:
-        """Arrays for the output and the index of inputs of this shape."""
-        on = self._windows(shape[1:])
-        output = (*shape[:2], *on.output)
-        return ctx.output("y", output, dtype), ctx.output("index", output, kernels.index_dtype(on.size))
 
-    def forward(self, ctx: Context, x: Array) -> Array:
-        y, index = self.outputs(ctx, x.shape, x.dtype)
-        kernels.max_pool_forward(x, y, index, **self.numbers())
-        ctx.saved = (x, index, y)
-        return y
-
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        x, index, y = ctx.saved
-        if not ctx.needs_input_grad:
-            return None
-        dx = ctx.input_gradient(dy, x.shape)
-        kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, **self.numbers())
-        return dx
-
-
-class AvgPool(Pool):
+class AvgPool(ops.AvgPool, Pool):
     """The mean of every window.
 
     Parameters
@@ -105,32 +74,6 @@ class AvgPool(Pool):
     count_padding : bool
         Whether the zeros of the padding count.
     """
-
-    def __init__(
-        self,
-        size: Size,
-        stride: Size | None = None,
-        padding: Padding = 0,
-        dilation: Size = 1,
-        ceil: bool = False,
-        count_padding: bool = True,
-    ) -> None:
-        super().__init__(size, stride, padding, dilation, ceil)
-        self.count_padding = check_flag(count_padding, f"{type(self).__name__}: count_padding")
-
-    def forward(self, ctx: Context, x: Array) -> Array:
-        y = ctx.output("y", (len(x), *self.output_shape(x.shape[1:])), x.dtype)
-        kernels.avg_pool_forward(x, y, **self.numbers(), count_padding=self.count_padding)
-        ctx.saved = (x,)
-        return y
-
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        (x,) = ctx.saved
-        if not ctx.needs_input_grad:
-            return None
-        dx = ctx.input_gradient(dy, x.shape)
-        kernels.avg_pool_backward(dy, dx, **self.numbers(), count_padding=self.count_padding)
-        return dx
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), "count_padding": self.count_padding}
@@ -180,24 +123,10 @@ class AvgPool3d(AvgPool):
     axes = 3
 
 
-class GlobalAvgPool2d(Layer):
+class GlobalAvgPool2d(ops.GlobalAvgPool, Layer):
     """The mean of every channel: samples (C, H, W) to (C,)."""
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(input_shape) != 3 or 0 in input_shape[1:]:
             raise ValueError(f"{self.name} takes samples (C, H, W) with H > 0 and W > 0, got {input_shape}")
         return input_shape[:1]
-
-    def forward(self, ctx: Context, x: Array) -> Array:
-        y = ctx.output("y", x.shape[:2], x.dtype)
-        kernels.global_avg_pool_forward(x, y)
-        ctx.saved = (x,)
-        return y
-
-    def backward(self, ctx: Context, dy: Array) -> Array | None:
-        (x,) = ctx.saved
-        if not ctx.needs_input_grad:
-            return None
-        dx = ctx.input_gradient(dy, x.shape)
-        kernels.global_avg_pool_backward(dy, dx)
-        return dx

@@ -1,0 +1,127 @@
+"""Elementwise arithmetic on arrays that are broadcast as NumPy does: + - * / and power."""
+
+from typing import Any
+
+import numpy as np
+
+from fastbp._checks import Array
+from fastbp.op import Context, Op
+from fastbp.ops.broadcasting import unbroadcast
+
+
+def quotient(dy: Array, y: Any) -> Array:
+    """dy / y, and 0 for 0 / 0: no gradient comes of none, however steep the slope."""
+    dx: Array = np.divide(dy, y, out=np.zeros(dy.shape, dy.dtype), where=np.logical_or(dy, y))
+    return dx
+
+
+def product(dy: Array, slope: Array) -> Array:
+    """dy slope, and 0 where dy is 0, however steep the slope."""
+    return np.multiply(dy, slope, out=np.zeros(dy.shape, dy.dtype), where=dy != 0)
+
+
+class Add(Op):
+    """z = x + y: the node passes the gradient on, dx = dz, dy = dz."""
+
+    def forward(self, ctx: Context, x: Array, y: Array) -> Any:
+        ctx.saved = (x.shape, y.shape)
+        return x + y
+
+    def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
+        x, y = ctx.saved
+        needs_x, needs_y = ctx.needs
+        return unbroadcast(dz, x) if needs_x else None, unbroadcast(dz, y) if needs_y else None
+
+
+class Subtract(Op):
+    """z = x - y:   dx = dz,   dy = -dz."""
+
+    def forward(self, ctx: Context, x: Array, y: Array) -> Any:
+        ctx.saved = (x.shape, y.shape)
+        return x - y
+
+    def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
+        x, y = ctx.saved
+        needs_x, needs_y = ctx.needs
+        return unbroadcast(dz, x) if needs_x else None, -unbroadcast(dz, y) if needs_y else None
+
+
+class Negative(Op):
+    """y = -x:   dx = -dy."""
+
+    returns_new = True
+
+    def forward(self, ctx: Context, x: Array) -> Any:
+        return -x
+
+    def backward(self, ctx: Context, dy: Array) -> Array:
+        return -dy
+
+
+class Multiply(Op):
+    """z = x y: the node swaps its inputs, dx = dz y, dy = dz x."""
+
+    returns_new = True
+
+    def forward(self, ctx: Context, x: Array, y: Array) -> Any:
+        ctx.saved = (x, y)
+        return x * y
+
+    def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
+        x, y = ctx.saved
+        needs_x, needs_y = ctx.needs
+        return (
+            unbroadcast(dz * y, x.shape) if needs_x else None,
+            unbroadcast(dz * x, y.shape) if needs_y else None,
+        )
+
+
+class Divide(Op):
+    """z = x / y:   dx = dz / y,   dy = -dz z / y."""
+
+    returns_new = True
+    undefined = "y = 0, where dx = dz / 0 and dy = -dz z / 0, and 0 where dz is 0"
+
+    def forward(self, ctx: Context, x: Array, y: Array) -> Any:
+        z = x / y
+        ctx.saved = (x.shape, y, z)
+        return z
+
+    def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
+        x, y, z = ctx.saved
+        needs_x, needs_y = ctx.needs
+        dx = quotient(dz, y)
+        return (
+            unbroadcast(dx, x) if needs_x else None,
+            unbroadcast(product(dx, -z), y.shape) if needs_y else None,
+        )
+
+    def kinks(self, x: Array, y: Array) -> tuple[Array, Array]:
+        return y == 0, y > 0
+
+
+class Power(Op):
+    """z = x^p:   dx = dz p x^(p - 1),   dp = dz z log x, which is 0 at x = 0 with p > 0."""
+
+    returns_new = True
+    undefined = "x = 0 with p < 1, where dx = dz p 0^(p - 1), and 0 where dz or p is 0"
+
+    def forward(self, ctx: Context, x: Array, p: Array) -> Any:
+        z = x**p
+        ctx.saved = (x, p, z)
+        return z
+
+    def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
+        x, p, z = ctx.saved
+        needs_x, needs_p = ctx.needs
+        dx = dp = None
+        if needs_x:
+            slope = 2 * x if p.ndim == 0 and p == 2 else product(np.broadcast_to(p, z.shape), x ** (p - 1))
+            dx = unbroadcast(product(dz, slope), x.shape)
+        if needs_p:
+            dp = unbroadcast(product(dz, product(z, np.log(x))), p.shape)
+        return dx, dp
+
+    def kinks(self, x: Array, p: Array) -> tuple[Array, Array]:
+        whole = np.logical_and(p >= 1, p == np.round(p))
+        return np.logical_and(x == 0, p < 1), np.logical_or(x > 0, whole)

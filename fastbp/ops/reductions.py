@@ -1,0 +1,142 @@
+"""Sums, means, largest and smallest elements over axes."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from fastbp._checks import Array
+from fastbp.op import Context, Op
+
+Axis = int | tuple[int, ...] | None
+
+
+class Reduction(Op):
+    """One number for all elements along ``axis``: an axis, several, or all of them (None)."""
+
+    def __init__(self, axis: Axis = None, keepdims: bool = False) -> None:
+        self.axis, self.keepdims = axis, keepdims
+
+    def _sum(self, x: Array) -> Any:
+        return np.add.reduce(x, self.axis, keepdims=self.keepdims)  # type: ignore[call-overload]
+
+    def _spread(self, dy: Array, shape: tuple[int, ...]) -> Array:
+        """dy repeated along the axes that were summed over, in a new array."""
+        dx = np.empty(shape, dy.dtype)
+        dx[...] = dy if self.keepdims or self.axis is None else np.expand_dims(dy, self.axis)
+        return dx
+
+    def _axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes, counted from the front."""
+        return normalize_axis_tuple(range(ndim) if self.axis is None else self.axis, ndim)
+
+
+class Sum(Reduction):
+    """y = sum x:   dx = dy in every element."""
+
+    returns_new = True
+
+    def forward(self, ctx: Context, x: Array) -> Any:
+        ctx.saved = (x.shape,)
+        return self._sum(x)
+
+    def backward(self, ctx: Context, dy: Array) -> Array:
+        return self._spread(dy, ctx.saved[0])
+
+
+class Mean(Reduction):
+    """y = sum x / n:   dx = dy / n in every element."""
+
+    returns_new = True
+
+    def forward(self, ctx: Context, x: Array) -> Any:
+        total = self._sum(x)
+        n = x.size // total.size if total.size else 0
+        ctx.saved = (x.shape, n)
+        return total / n
+
+    def backward(self, ctx: Context, dy: Array) -> Array:
+        shape, n = ctx.saved
+        return self._spread(dy / n, shape)
+
+
+class Moments(Reduction):
+    """Mean m = sum x / n and variance v = sum (x - m)^2 / n:   dx = dm / n + 2 dv (x - m) / n."""
+
+    returns_new = True
+
+    def forward(self, ctx: Context, x: Array) -> tuple[Any, Any]:
+        m = np.mean(x, self.axis, keepdims=True)
+        centred = x - m
+        total = self._sum(centred * centred)
+        n = x.size // total.size if total.size else 0
+        ctx.saved = (centred, n)
+        return m.reshape(total.shape), total / n
+
+    def backward(self, ctx: Context, dm: Array | None, dv: Array | None) -> Array | None:
+        centred, n = ctx.saved
+        by_mean = None if dm is None else self._spread(dm / n, centred.shape)
+        if dv is None:
+            return by_mean
+        by_variance = self._spread(dv * (2 / n), centred.shape)
+        by_variance *= centred
+        if by_mean is not None:
+            by_variance += by_mean
+        return by_variance
+
+
+class Max(Reduction):
+    """The largest element, and its place along the axis if ``index``: dx = dy there, else 0. NaN counts as largest.
+
+    With several axes, or all, the place is that in row-major order of these axes.
+    """
+
+    returns_new = True
+    undefined = "several largest elements, where dx = dy at the first one"
+    _place: Any = staticmethod(np.argmax)
+
+    def __init__(self, axis: Axis = None, keepdims: bool = False, index: bool = False) -> None:
+        super().__init__(axis, keepdims)
+        self.index = index
+
+    def _rows(self, x: Array) -> tuple[Array, Array, tuple[int, ...]]:
+        """x as rows of what becomes one number, the places of these in the flattened rows, and their shape."""
+        axes = self._axes(x.ndim)
+        kept = [axis for axis in range(x.ndim) if axis not in axes]
+        sizes = [x.shape[axis] for axis in kept]
+        n, count = math.prod(x.shape[axis] for axis in axes), math.prod(sizes)
+        if n == 0:
+            raise ValueError(f"there is no {self.kind} of no elements, got the shape {x.shape}")
+        rows = x.transpose(*kept, *axes).reshape(count, n)
+        if self.keepdims:
+            sizes = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+        return rows, self._place(rows, axis=1) + n * np.arange(count), tuple(sizes)
+
+    def forward(self, ctx: Context, x: Array) -> Any:
+        rows, place, shape = self._rows(x)
+        ctx.saved = (x.shape, place)
+        y = rows.reshape(-1)[place].reshape(shape)
+        return (y, (place % rows.shape[1]).reshape(shape)) if self.index else y
+
+    def backward(self, ctx: Context, dy: Array | None, *_: Any) -> Array | None:
+        shape, place = ctx.saved
+        if dy is None:
+            return None
+        axes = self._axes(len(shape))
+        order = [*(axis for axis in range(len(shape)) if axis not in axes), *axes]
+        rows = np.zeros(math.prod(shape), dy.dtype)
+        rows[place] = dy.reshape(-1)
+        return rows.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+
+    def kinks(self, x: Array) -> tuple[Array, Array]:
+        rows, place, shape = self._rows(x)
+        best = rows.reshape(-1)[place][:, None]
+        return ((rows == best).sum(axis=1) > 1).reshape(shape), place
+
+
+class Min(Max):
+    """The smallest element, and its place along the axis if ``index``, as `Max`. NaN counts as smallest."""
+
+    undefined = "several smallest elements, where dx = dy at the first one"
+    _place: Any = staticmethod(np.argmin)

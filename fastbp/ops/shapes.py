@@ -1,0 +1,137 @@
+"""Operations that move elements and change none: their gradients are moved back."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastbp._checks import Array
+from fastbp.op import Context, Op
+
+
+class Reshape(Op):
+    """x with another shape of as many elements, in row-major order."""
+
+    def __init__(self, shape: int | tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        ctx.saved = (x.shape,)
+        return x.reshape(self.shape)
+
+    def backward(self, ctx: Context, dy: Array) -> Array:
+        return dy.reshape(ctx.saved[0])
+
+
+class Flatten(Op):
+    """Samples of any shape to vectors, (N, C, H, W) to (N, C H W), in row-major order."""
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        ctx.saved = (x.shape,)
+        return x.reshape(len(x), math.prod(x.shape[1:]))
+
+    def backward(self, ctx: Context, dy: Array) -> Array | None:
+        return dy.reshape(ctx.saved[0]) if ctx.needs[0] else None
+
+
+class Transpose(Op):
+    """x with its axes in another order; None: reversed."""
+
+    def __init__(self, axes: tuple[int, ...] | None = None) -> None:
+        self.axes = axes
+
+    def forward(self, ctx: Context, x: Array) -> Array:
+        return x.transpose(self.axes)
+
+    def backward(self, ctx: Context, dy: Array) -> Array:
+        if self.axes is None:
+            return dy.transpose()
+        return dy.transpose(np.argsort([axis % dy.ndim for axis in self.axes]))
+
+
+class Index(Op):
+    """y = x[key]: dx[key] = dy, added up where key names an element more than once, else 0.
+
+    Arrays in the key are inputs of their own; ``key`` holds None in their places, and `Ellipsis`, slices and integers.
+    """
+
+    returns_new = True
+    accumulates = (0,)
+
+    def __init__(self, key: tuple[Any, ...], places: tuple[int, ...] = ()) -> None:
+        self.key, self.places = key, places
+
+    def _filled(self, arrays: tuple[Array, ...]) -> tuple[Any, ...]:
+        key = list(self.key)
+        for place, array in zip(self.places, arrays, strict=True):
+            key[place] = array
+        return tuple(key)
+
+    def forward(self, ctx: Context, x: Array, *arrays: Array) -> Any:
+        key = self._filled(arrays)
+        ctx.saved = (x.shape, key)
+        return x[key]
+
+    def backward(self, ctx: Context, dy: Array) -> Any:
+        shape, key = ctx.saved
+        dx, accumulate = ctx.gradient(0, shape, dy)
+        if not accumulate:
+            dx.fill(0)
+        if self.places:
+            np.add.at(dx, key, dy)
+        else:
+            dx[key] += dy
+        return (dx, *(None for _ in self.places))
+
+
+class Concatenate(Op):
+    """Arrays joined along an axis that they have; each gets its part of dy."""
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = axis
+
+    def forward(self, ctx: Context, *arrays: Array) -> Array:
+        ctx.saved = (np.cumsum([x.shape[self.axis] for x in arrays])[:-1],)
+        return np.concatenate(arrays, self.axis)
+
+    def backward(self, ctx: Context, dy: Array) -> tuple[Array, ...]:
+        return tuple(np.split(dy, ctx.saved[0], self.axis))
+
+
+class Stack(Op):
+    """Arrays of one shape joined along a new axis; each gets its part of dy."""
+
+    def __init__(self, axis: int = 0) -> None:
+        self.axis = axis
+
+    def forward(self, ctx: Context, *arrays: Array) -> Array:
+        return np.stack(arrays, self.axis)
+
+    def backward(self, ctx: Context, dy: Array) -> tuple[Array, ...]:
+        return tuple(np.moveaxis(dy, self.axis, 0))
+
+
+class Split(Op):
+    """Parts of x along an axis: so many equal ones, or cut before each of some places. dx is put together from dy."""
+
+    returns_new = True
+    accumulates = (0,)
+
+    def __init__(self, parts: int | tuple[int, ...], axis: int = 0) -> None:
+        self.parts, self.axis = parts, axis
+
+    def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
+        parts = self.parts if isinstance(self.parts, int) else list(self.parts)
+        ys = tuple(np.split(x, parts, self.axis))
+        ctx.saved = (x.shape, np.cumsum([y.shape[self.axis] for y in ys])[:-1])
+        return ys
+
+    def backward(self, ctx: Context, *dys: Array | None) -> Array:
+        shape, places = ctx.saved
+        dx, accumulate = ctx.gradient(0, shape, next(dy for dy in dys if dy is not None))
+        for part, dy in zip(np.split(dx, places, self.axis), dys, strict=True):
+            if accumulate and dy is not None:
+                part += dy
+            elif not accumulate:
+                part[...] = 0 if dy is None else dy
+        return dx
