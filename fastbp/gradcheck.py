@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fastbp._checks import Array, as_samples, check_count, check_number
 from fastbp._plan import Plan
-from fastbp.graph import Variable
+from fastbp.graph import Variable, walk
 from fastbp.graph.names import names
 from fastbp.graph.node import Leaf, Node
 from fastbp.graph.replay import Replay
@@ -120,13 +120,15 @@ class _GraphCost(_Function):
 
     def __init__(self, y: Variable, seed: int) -> None:
         y.check_differentiable()
-        self.replay = Replay(y.source, dtype=np.dtype(np.float64), is_expanded=True)
-        weights = np.ones(y.shape) if y.size == 1 else np.random.default_rng(seed).standard_normal(y.shape)
-        self.seed = weights
-        called = names(self.replay.every())
-        leaves = [x for x in called if isinstance(x, Leaf) and x.is_differentiable]
-        self.leaves = {called[leaf]: leaf for leaf in leaves}
-        self.numbers = {name: leaf.value for name, leaf in self.leaves.items()}
+        self.seed = np.ones(y.shape) if y.size == 1 else np.random.default_rng(seed).standard_normal(y.shape)
+        double = np.dtype(np.float64)
+        self.checked = Replay(y.source, dtype=double)
+        # networks are taken apart to see where their layers have kinks
+        self.replay = Replay(y.source, dtype=double, is_expanded=True)
+        leaves = [x for x in walk.leaves(walk.ancestors(y.source), y.source) if x.is_differentiable]
+        self.leaves = {name: self.checked.copies[leaf] for leaf, name in names(leaves).items()}
+        copies = (self.replay.copies[leaf] for leaf in leaves)
+        self.numbers = {name: x.value for name, x in zip(self.leaves, copies, strict=True) if isinstance(x, Leaf)}
 
     def __call__(self) -> float:
         return float((self.seed * self.replay.forward()).sum())
@@ -141,9 +143,10 @@ class _GraphCost(_Function):
     def gradients(self) -> dict[str, Array]:
         if not math.isfinite(self()):
             raise ValueError("the variable is not finite there: its gradients cannot be checked")
-        self.replay.backward(self.seed)
-        found = self.replay.gradients
-        return {name: found.get(leaf, np.zeros(leaf.value.shape)) for name, leaf in self.leaves.items()}
+        self.checked.forward()
+        self.checked.backward(self.seed)
+        found = self.checked.gradients
+        return {name: found.get(self.leaves[name], np.zeros(x.shape)) for name, x in self.numbers.items()}
 
 
 class _Tally:

@@ -53,7 +53,8 @@ class Loss(Op):
     def forward(self, ctx: Context, u: Array, t: Array) -> Array:
         if ctx.needs[1]:
             raise TypeError("there is no gradient by the targets: give an array, or Variable(..., constant=True)")
-        (u,) = common_real(u, names=["u"])
+        if u.dtype.kind != "f":
+            (u,) = common_real(u, names=["u"])
         targets = t
         if not isinstance(self, UserLoss):
             if u.ndim != 2:

@@ -28,12 +28,14 @@ class Context:
         Maximum pool that the operation applies to its output, behind the activation, set likewise.
     below, below_slope : int, float
         Activation whose output the first input is, and whose derivative backward multiplies into its gradient.
+    is_free : bool
+        Whether backward may overwrite the gradient by the output.
     l2, rate : float, optional
         Weight decay of the gradients by parameters; learning rate if backward shall update the parameters at once, and
         return no gradients by them.
     """
 
-    __slots__ = ("saved",)
+    __slots__ = ("__dict__", "saved")
 
     saved: tuple[Any, ...]
     needs: tuple[bool, ...] = (True,)
@@ -42,6 +44,7 @@ class Context:
     below: int = IDENTITY
     below_slope: float = 0.0
     pool: "Op | None" = None
+    is_free: bool = False
     l2: float = 0.0
     rate: float | None = None
 
@@ -75,6 +78,8 @@ class Op:
         Whether all gradients that backward returns are new arrays, of which nobody else knows.
     accumulates : tuple of int
         The inputs whose gradients backward adds to what is in the array of `Context.gradient`, if that says so.
+    overwrites : bool
+        Whether backward heeds `Context.is_free`.
     undefined : str
         Where the derivative does not exist, and what backward returns there.
 
@@ -101,6 +106,7 @@ class Op:
     needs_equal_dtypes = False
     returns_new = False
     accumulates: tuple[int, ...] = ()
+    overwrites = False
     undefined = ""
 
     def __init_subclass__(cls, **options: Any) -> None:

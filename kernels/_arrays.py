@@ -1,5 +1,7 @@
 """Views and checks that the public kernels share."""
 
+from typing import Any
+
 import numpy as np
 
 # Elements that one task of an elementwise kernel takes. Fixed, so that sums over chunks do not depend on the threads.
@@ -41,6 +43,25 @@ def alike(name: str, **arrays: np.ndarray) -> None:
         if other.dtype != first.dtype:
             raise TypeError(f"{name}: {other_key} must be {first.dtype} as {key} is, got {other.dtype}")
     check_output(name, *others[-1])
+
+
+def plain(out: Any, *inputs: Any) -> bool:
+    """Whether arrays are just as kernels want them: alike, in C order, and ``out`` apart from the others or one.
+
+    What it says no to may still do, after the checks and copies that take several times as long.
+    """
+    try:
+        shape, dtype = out.shape, out.dtype
+        if not out.flags.carray or dtype.char not in "fd":
+            return False
+        for x in inputs:
+            if x is out:
+                continue
+            if x.shape != shape or x.dtype is not dtype or not x.flags.c_contiguous or np.may_share_memory(x, out):
+                return False
+    except (AttributeError, TypeError):
+        return False
+    return True
 
 
 def check_number(name: str, **numbers: object) -> None:

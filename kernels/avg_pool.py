@@ -145,19 +145,23 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
 
 def _run(pool, on, count_padding, images, results):
     """Run the task ``pool`` on arrays in C order."""
-    tables = _tables(on, count_padding, images.dtype)
+    tables, addresses = _tables(on, count_padding, images.dtype)
     planes, image, windows = math.prod(images.shape[:2]), math.prod(on.image), math.prod(on.output)
-    values = *addresses_of(images, results), *(a.ctypes.data for a in tables), planes, image, windows, 0.0
+    values = *addresses_of(images, results), *addresses, planes, image, windows, 0.0
     wide = _runtime.pays_threads(results.size * math.prod(on.size))
     submit(AVG_POOL, images.dtype, values, (pool,), wide, (images, results, *tables))
 
 
 @lru_cache(maxsize=256)
 def _tables(on, count_padding, dtype):
-    """How many elements of each window count, by axes: the products are the sizes; and the tables of the windows."""
+    """How many elements of each window count, by axes (the products are the sizes), and the tables of the windows.
+
+    Behind them are their addresses.
+    """
     ends = [(-b, n + e) if count_padding else (0, n) for n, b, e in zip(on.image, on.before, on.behind, strict=True)]
     counts = [[1]] * (AXES - len(on.image)) + [count_of(on, axis, *end) for axis, end in enumerate(ends)]
-    return np.concatenate(counts).astype(dtype), on.table(), on.spans()
+    tables = np.concatenate(counts).astype(dtype), on.table(), on.spans()
+    return tables, [table.ctypes.data for table in tables]
 
 
 @task(AVG_POOL)

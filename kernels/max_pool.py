@@ -77,6 +77,7 @@ class _Tables(NamedTuple):
     tiles: bool  # every element is in one window
     first: int  # rows of windows that lie on the image whole: from here
     behind: int  # to here
+    addresses: tuple[int, int, int]  # of the tables
 
 
 @lru_cache(maxsize=256)
@@ -91,7 +92,9 @@ def _tables(on: Windows) -> _Tables:
     place = np.arange(output[1]) * stride[1] - before[1]
     inside = np.flatnonzero((place >= 0) & (place + (size[1] - 1) * dilation[1] < image[1]))
     first, behind = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-    return _Tables(table, spans, np.ascontiguousarray(steps), bool(pairs), bool(alone.all()), first, behind)
+    steps = np.ascontiguousarray(steps)
+    addresses = table.ctypes.data, spans.ctypes.data, steps.ctypes.data
+    return _Tables(table, spans, steps, bool(pairs), bool(alone.all()), first, behind, addresses)
 
 
 @inner
@@ -201,7 +204,7 @@ def walk_of(routines, on, images, y, dy, index, activation=IDENTITY, slope=0.0):
     values = (
         routines[index.dtype].address(y.dtype),
         *addresses_of(images, y, dy),
-        *(a.ctypes.data for a in (index, tables.table, tables.spans, tables.steps)),
+        *(index.ctypes.data, *tables.addresses),
         *(tables.steps.size, math.prod(y.shape[:2]), math.prod(on.image), math.prod(on.output)),
         *(tables.pairs, tables.tiles, tables.first, tables.behind, activation, slope),
     )

@@ -3,7 +3,7 @@
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
+from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, plain, same_or_distinct, unflat
 from fastbp.kernels._jit import inner, kernel, vector
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
@@ -54,9 +54,16 @@ def sgd_update(g, w, lr, l2=0.0):
     >>> w
     array([1.5])
     """
-    alike("sgd_update", g=g, w=w)
     check_number("sgd_update", lr=lr, l2=l2)
+    if plain(w, g):
+        _run(g.reshape(-1), w.reshape(-1), lr, l2)
+        return
+    alike("sgd_update", g=g, w=w)
     same_or_distinct("sgd_update", w, g)
     g_flat, w_flat = flat(g, w)
-    _sgd_update(_runtime.threads_for(w.size * _WORK_PER_ELEMENT), g_flat, w_flat, lr, l2)
+    _run(g_flat, w_flat, lr, l2)
     unflat(w_flat, w)
+
+
+def _run(g, w, lr, l2):
+    _sgd_update(_runtime.threads_for(w.size * _WORK_PER_ELEMENT), g, w, lr, l2)

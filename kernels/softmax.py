@@ -11,7 +11,7 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import alike, distinct, rows, same_or_distinct, unflat
+from fastbp.kernels._arrays import alike, distinct, plain, rows, same_or_distinct, unflat
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
@@ -107,6 +107,9 @@ def _log_softmax_backward(dy, y, dx):
 def _run(run, **arrays):
     """Run a row kernel on C-ordered versions of ``arrays``, the last of which is the output."""
     *inputs, out = arrays.values()
+    if plain(out, *inputs) and out.ndim == 2:
+        run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *inputs, out)
+        return
     alike(run.name, **arrays)
     if out.ndim != 2:
         raise TypeError(f"{run.name}: arrays must be 2-dimensional, got the shape {out.shape}")

@@ -12,7 +12,8 @@ does not pad. All cases are drawn in Dumoulin and Visin, A guide to convolution 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -42,6 +43,15 @@ class Windows:
     before: tuple[int, ...]
     behind: tuple[int, ...]
     output: tuple[int, ...]
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # tables are looked up by it in every call
+        numbers = self.image, self.size, self.stride, self.dilation, self.before, self.behind, self.output
+        object.__setattr__(self, "_hash", hash(numbers))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def describe(self) -> str:
         """One line for error messages."""
@@ -103,6 +113,13 @@ def windows(
     >>> windows("conv2d", (5, 5), 3, stride=2, padding=1).output
     (3, 3)
     """
+    plain = all(type(number) is int or type(number) is str for number in (size, stride, padding, dilation))
+    find = _windows_known if plain else _windows  # no two of these are equal without being the same
+    return find(name, tuple(image), size, stride, padding, dilation, ceil)
+
+
+def _windows(name, image, size, stride, padding, dilation, ceil):
+    """`windows`, worked out."""
     axes = len(image)
     sizes = _per_axis(name, "size", size, axes, 1)
     strides = _per_axis(name, "stride", stride, axes, 1)
@@ -124,7 +141,10 @@ def windows(
     # where there is one window, the stride leads nowhere
     strides = tuple(1 if count == 1 else s for count, s in zip(output, strides, strict=True))
     all_before, all_behind = (tuple(side[i] for side in sides) for i in (0, 1))
-    return Windows(tuple(image), sizes, strides, dilations, all_before, all_behind, tuple(output))
+    return Windows(image, sizes, strides, dilations, all_before, all_behind, tuple(output))
+
+
+_windows_known = lru_cache(maxsize=1024)(_windows)
 
 
 def _sides(

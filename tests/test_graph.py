@@ -1,6 +1,8 @@
 """The graph itself: variables, operators, the walk backward and the walk forward."""
 
+import copy
 import gc
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -206,6 +208,20 @@ def test_retained_gradients():
         z.backward()
     with pytest.raises(RuntimeError, match=r"multiply\(u, 2\) has no gradient: those by results are kept"):
         _ = z.grad
+
+
+def test_retained_gradients_are_not_overwritten():
+    """An activation may write its gradient over the one that it got, but not where that is kept."""
+    x = Variable([-1.0, 2.0], "x")
+    u = x * 1.0
+    y = graph.relu(u)
+    z = y * [3.0, 5.0]
+    for _ in range(2):
+        z.forward().backward([1.0, 1.0])
+        z.forward().backward([1.0, 1.0], retain=True)
+        np.testing.assert_array_equal(y.grad, [3, 5])
+        np.testing.assert_array_equal(u.grad, [0, 5])
+        np.testing.assert_array_equal(x.grad, [0, 5])
 
 
 def test_gradients_accumulate_when_asked_to():
@@ -471,6 +487,19 @@ def test_repr():
     assert repr(Variable(2.0)) == "Variable(2.)"
     assert repr(Variable(np.float32(2), "x")) == "Variable(2., name='x', dtype=float32)"
     assert len(repr(Variable(np.zeros((1000, 1000))))) < 400
+
+
+def test_copies_of_leaves():
+    x = Variable([1.0, 2.0], "x")
+    y = x * 2
+    y.backward([1.0, 1.0])
+    for copied in (copy.deepcopy(x), copy.copy(x), pickle.loads(pickle.dumps(x))):
+        assert copied.name == "x"
+        copied.assign([5.0, 6.0])
+        np.testing.assert_array_equal(x.value, [1, 2])
+    assert not copy.copy(Variable(1.0, constant=True)).is_differentiable
+    with pytest.raises(TypeError, match=r"multiply\(x, 2\) is a result and cannot be copied or pickled"):
+        copy.deepcopy(y)
 
 
 def test_cycles_cannot_be_built():

@@ -6,6 +6,7 @@ import pytest
 import fastbp as fb
 from fastbp import graph
 from fastbp.graph import Variable
+from fastbp.graph.chain import Chain
 
 EPS = float(np.finfo(np.float64).eps)
 RNG = np.random.default_rng(26)
@@ -78,6 +79,14 @@ def test_gradients_of_a_network_are_checked():
     report = fb.check_gradients(graph.mean(graph.apply(convolutional(), x) ** 2))
     assert report.checked > 300
     assert report.skipped < 10
+
+
+def test_a_wrong_gradient_of_a_network_is_found(monkeypatch):
+    """The network as one node is what is checked, and not its layers."""
+    backward = Chain.backward
+    monkeypatch.setattr(Chain, "backward", lambda self, ctx, dy: backward(self, ctx, 1.001 * dy))
+    with pytest.raises(fb.GradientError):
+        fb.check_gradients(graph.sum(graph.apply(perceptron(), Variable(np.ones((2, 5)), "x"))))
 
 
 def test_losses_as_nodes():

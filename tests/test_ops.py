@@ -52,6 +52,7 @@ OPERATIONS = {
     "where": (lambda x, y: graph.where(A > 0, x, y), lambda x, y: np.where(A > 0, x, y), [COLUMN, B]),
     "sum": (graph.sum, np.sum, [A]),
     "sum over an axis": (lambda x: graph.sum(x, 0), lambda x: x.sum(0), [A]),
+    "sum over listed axes": (lambda x: graph.sum(x, [1, 2]), lambda x: x.sum((1, 2)), [IMAGES]),
     "sum over axes": (lambda x: graph.sum(x, (0, -1)), lambda x: x.sum((0, -1)), [IMAGES]),
     "sum, axes kept": (lambda x: graph.sum(x, (1, 2), keepdims=True), lambda x: x.sum((1, 2), keepdims=True), [IMAGES]),
     "mean": (graph.mean, np.mean, [A]),
@@ -96,6 +97,21 @@ OPERATIONS = {
     "log_softmax": (graph.log_softmax, lambda x: np.log(softmax(x)), [IMAGES]),
     "affine": (graph.affine, lambda x, w, b: x @ w.T + b, [A, B, RNG.normal(size=3)]),
     "affine without bias": (graph.affine, lambda x, w: x @ w.T, [A, B]),
+    "affine and relu": (
+        lambda x, w: graph.affine(x, w, activation="relu"),
+        lambda x, w: np.maximum(x @ w.T, 0),
+        [A, B],
+    ),
+    "affine and sigmoid": (
+        lambda x, w, b: graph.affine(x, w, b, activation="sigmoid"),
+        lambda x, w, b: 1 / (1 + np.exp(-x @ w.T - b)),
+        [A, B, RNG.normal(size=3)],
+    ),
+    "affine and leaky_relu": (
+        lambda x, w: graph.affine(x, w, activation="leaky_relu", slope=0.3),
+        lambda x, w: np.where(x @ w.T > 0, 1, 0.3) * (x @ w.T),
+        [A, B],
+    ),
     "global_avg_pool": (graph.global_avg_pool, lambda x: x.mean((2, 3)), [IMAGES]),
     "squared_error": (lambda u: graph.squared_error(u, B), lambda u: ((u - B) ** 2).sum() / 3, [A]),
     "half squared_error": (lambda u: graph.squared_error(u, B, half=True), lambda u: ((u - B) ** 2).sum() / 6, [A]),
@@ -174,6 +190,7 @@ IMAGE_OPERATIONS = {
     "conv1d": (lambda x, w: graph.conv(x, w, stride=2, padding=1), [(2, 3, 8), (4, 3, 3)]),
     "conv2d": (lambda x, w, b: graph.conv(x, w, b, padding="same", dilation=2), [(2, 3, 6, 5), (4, 3, 3, 2), (4,)]),
     "conv2d, groups": (lambda x, w, b: graph.conv(x, w, b, groups=2), [(2, 4, 5, 5), (6, 2, 3, 3), (6,)]),
+    "conv2d and tanh": (lambda x, w, b: graph.conv(x, w, b, activation="tanh"), [(2, 3, 5, 5), (4, 3, 3, 3), (4,)]),
     "conv3d": (lambda x, w: graph.conv(x, w), [(2, 2, 4, 3, 3), (3, 2, 2, 2, 2)]),
     "max_pool": (lambda x: graph.max_pool(x, 2), [(2, 3, 6, 4)]),
     "max_pool, overlapping": (lambda x: graph.max_pool(x, 3, 2, padding=1, ceil=True), [(2, 3, 6, 7)]),
@@ -206,6 +223,10 @@ INF = math.inf
 # name: function, inputs, undefined elements, gradients by the inputs for a gradient of 1
 KINKS = {
     "relu": (graph.relu, [[-1.0, 0.0, 2.0]], 1, [[0, 0, 1]]),
+    "affine_relu": (
+        lambda x, w: graph.affine(x, w, activation="relu"),
+        *([[[1.0, 2.0]], [[2.0, -1.0], [1.0, 1.0]]], 1, [[[1, 1]], [[0, 0], [1, 2]]]),
+    ),
     "leaky_relu": (lambda x: graph.leaky_relu(x, 0.5), [[-1.0, 0.0, 2.0]], 1, [[0.5, 0.5, 1]]),
     "abs": (graph.abs, [[-1.0, 0.0, -0.0, 2.0]], 2, [[-1, 0, 0, 1]]),
     "sqrt": (graph.sqrt, [[0.0, 4.0]], 1, [[INF, 0.25]]),
@@ -272,7 +293,7 @@ def test_every_operation_with_kinks_says_where():
             yield from all_of(below)
 
     for op in set(all_of(ops.Op)):
-        if op.__module__.startswith("fastbp.ops"):
+        if op.__module__.startswith("fastbp.ops") and op is not ops.Activated:
             assert bool(op.undefined) == (op.kinks is not ops.Op.kinks), op
 
 
@@ -374,11 +395,13 @@ def test_no_elements(function, shape):
         (lambda x: graph.sum(x, 2), r"sum: axis 2 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.max(x, -3), r"max: axis -3 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.transpose(x, (0, 0)), r"transpose: repeated axis.*inputs: x \(3, 4\)"),
-        (lambda x: graph.split(x, 2), r"split: array split does not result in an equal division.*inputs: x \(3, 4\)"),
+        (lambda x: graph.split(x, 2), r"split: an axis of 3 cannot be split into 2 equal parts; inputs: x \(3, 4\)"),
+        (lambda x: graph.split(x, (2, 1)), r"split: the places to split at must rise, got \(2, 1\)"),
         (lambda x: graph.broadcast_to(x, (2, 4)), r"broadcast_to: .*inputs: x \(3, 4\)"),
         (lambda x: graph.concatenate([]), "concatenate needs at least one array"),
         (lambda x: graph.stack([x, x[0]]), r"stack: all input arrays must have the same shape; inputs: x \(3, 4\)"),
         (lambda x: graph.conv(x, x), r"conv: .*inputs: x \(3, 4\), x \(3, 4\)"),
+        (lambda x: graph.affine(x, x, activation="step"), "affine: activation must be one of identity, relu, sigmoid"),
         (lambda x: graph.max_pool(x, 2), r"max_pool: .*inputs: x \(3, 4\)"),
         (lambda x: graph.softmax_cross_entropy(x, [0, 1]), r"softmax_cross_entropy: x and y must have the same length"),
         (lambda x: graph.softmax_cross_entropy(x, [0, 1, 4]), "labels must be from 0 to 3, but row 2 has 4"),

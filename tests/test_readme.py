@@ -47,5 +47,12 @@ def test_the_extras_that_are_named_exist():
             assert set(names.split(",")) <= set(extras), path
 
 
+def test_the_picture_is_that_of_the_example():
+    names: dict[str, object] = {}
+    (block,) = [block for block in blocks("python") if "to_mermaid" in block]
+    exec(block, names)
+    assert blocks("mermaid") == [f"{names['picture']}\n"]
+
+
 def test_the_comparison_is_filled_in():
     assert re.search(r"\| 64-100-10, 32 \| 1 \|", README.read_text())

@@ -30,6 +30,7 @@ from fastbp.graph.functions import global_avg_pool as global_avg_pool
 from fastbp.graph.functions import leaky_relu as leaky_relu
 from fastbp.graph.functions import log as log
 from fastbp.graph.functions import log_softmax as log_softmax
+from fastbp.graph.functions import matmul as matmul
 from fastbp.graph.functions import max as max
 from fastbp.graph.functions import max_pool as max_pool
 from fastbp.graph.functions import max_with_index as max_with_index
@@ -66,6 +67,5 @@ from fastbp.graph.undefined import UndefinedGradientError as UndefinedGradientEr
 from fastbp.graph.undefined import UndefinedGradientWarning as UndefinedGradientWarning
 from fastbp.graph.undefined import UndefinedReport as UndefinedReport
 from fastbp.graph.variable import Variable as Variable
-from fastbp.graph.variable import matmul as matmul
 from fastbp.op import Context as Context
 from fastbp.op import Op as Op

@@ -16,7 +16,8 @@ from fastbp.layers import Parameter
 By = Variable | Parameter
 
 
-def _source_of(x: By) -> Source:
+def source_of(x: By) -> Source:
+    """The node of the graph that a derivative is taken by; TypeError where there is none by it."""
     if isinstance(x, Parameter):
         return x
     if not isinstance(x, Variable):
@@ -30,7 +31,7 @@ def _gradients(y: Variable, by: Sequence[By], seed: Array) -> tuple[Array, ...]:
     root = y._source
     with np.errstate(all="ignore"):
         found = walk.gradients(walk.backward_order(root), root, seed, retain=True)
-    sources = [_source_of(x) for x in by]
+    sources = [source_of(x) for x in by]
     return tuple(
         found[source].copy() if source in found else np.zeros(x.value.shape, source.dtype)
         for x, source in zip(by, sources, strict=True)
@@ -88,7 +89,7 @@ def jacobian(y: Variable, by: By) -> Array:
     array([[2., 1.],
            [1., 1.]])
     """
-    source = _source_of(by)
+    source = source_of(by)
     y.check_differentiable()
     rows = np.empty((y.size, *by.value.shape), source.dtype)
     seed = np.zeros(y.size, y.dtype)
@@ -132,7 +133,7 @@ def per_sample_gradients(loss: Callable[..., Variable], by: Sequence[By], *batch
     if not arrays or any(x.ndim == 0 or len(x) != len(arrays[0]) for x in arrays):
         raise ValueError(f"the batch must be arrays of the same length, got {[x.shape for x in arrays]}")
     variables = list(by)
-    made = tuple(np.empty((len(arrays[0]), *x.value.shape), _source_of(x).dtype) for x in variables)
+    made = tuple(np.empty((len(arrays[0]), *x.value.shape), source_of(x).dtype) for x in variables)
     for n in range(len(arrays[0])):
         y = loss(*(x[n : n + 1] for x in arrays))
         if not isinstance(y, Variable) or y.size != 1:

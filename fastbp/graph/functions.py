@@ -5,6 +5,7 @@ Each says where its derivative does not exist, and what gradient it gives there,
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from fastbp.kernels.windows import Padding, Size
 from fastbp.ops.reductions import Axis
 
 _ADD, _SUBTRACT, _MULTIPLY = ops.Add(), ops.Subtract(), ops.Multiply()
-_DIVIDE, _POWER = ops.Divide(), ops.Power()
+_DIVIDE, _POWER, _MATMUL = ops.Divide(), ops.Power(), ops.MatMul()
 _EXP, _LOG, _SQRT, _ABS = ops.Exp(), ops.Log(), ops.Sqrt(), ops.Abs()
 _MAXIMUM, _MINIMUM, _WHERE = ops.Maximum(), ops.Minimum(), ops.Where()
 _RELU, _SIGMOID, _TANH = ops.ReLU(), ops.Sigmoid(), ops.Tanh()
@@ -24,7 +25,7 @@ _AFFINE, _FLATTEN, _GLOBAL_AVG_POOL = ops.Affine(), ops.Flatten(), ops.GlobalAvg
 
 
 def _two(op: ops.Op, x: Any, y: Any) -> Variable:
-    return binary(op, x, y) if type(x) is Variable or type(y) is Variable else binary(op, constant(x), constant(y))
+    return binary(op, x if type(x) is Variable or type(y) is Variable else constant(x), y)
 
 
 def _one(op: ops.Op, x: Any) -> Variable:
@@ -113,17 +114,28 @@ def where(condition: Any, x: Any, y: Any) -> Variable:
     return made
 
 
+@lru_cache(maxsize=256, typed=True)
+def _known(kind: Any, axis: Any, keepdims: bool) -> ops.Op:
+    """The operation; since it keeps nothing of a call, equal ones can be one."""
+    made: ops.Op = kind(axis, keepdims)
+    return made
+
+
+def _over(kind: Any, x: Any, axis: Axis, keepdims: bool) -> Variable:
+    return _one(_known(kind, tuple(axis) if isinstance(axis, list) else axis, keepdims), x)
+
+
 # --- over axes --------------------------------------------------------------------------------------------------------
 
 
 def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Variable:
     """Sum of the elements along an axis, several, or all of them (None)."""
-    return _one(ops.Sum(axis, keepdims), x)
+    return _over(ops.Sum, x, axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Variable:
     """Mean of the elements along an axis, several, or all of them (None)."""
-    return _one(ops.Mean(axis, keepdims), x)
+    return _over(ops.Mean, x, axis, keepdims)
 
 
 def moments(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Variable, Variable]:
@@ -134,7 +146,7 @@ def moments(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Varia
 
 def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Variable:
     """Largest element along an axis, several, or all of them (None); of several, the first one gets the gradient."""
-    return _one(ops.Max(axis, keepdims), x)
+    return _over(ops.Max, x, axis, keepdims)
 
 
 def max_with_index(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Variable, Variable]:
@@ -153,7 +165,7 @@ def max_with_index(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tupl
 
 def min(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Variable:
     """Smallest element along an axis, several, or all of them (None); of several, the first one gets the gradient."""
-    return _one(ops.Min(axis, keepdims), x)
+    return _over(ops.Min, x, axis, keepdims)
 
 
 def min_with_index(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tuple[Variable, Variable]:
@@ -220,6 +232,11 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> tuple[Variable, 
     return made if isinstance(made, tuple) else (made,)
 
 
+def matmul(a: Any, b: Any) -> Variable:
+    """Matrix product, ``a @ b``: a vector is a row on the left, a column on the right; axes in front are broadcast."""
+    return _two(_MATMUL, a, b)
+
+
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
@@ -253,8 +270,23 @@ def log_softmax(x: Any) -> Variable:
     return _one(_LOG_SOFTMAX, x)
 
 
-def affine(x: Any, w: Any, b: Any = None) -> Variable:
-    """x w' + b with x (N, I), w (O, I), b (O,).
+_ACTIVATIONS = {op.kind: op for op in (_RELU, _SIGMOID, _TANH)}
+
+
+def _activated(op: ops.Affine | ops.Conv, activation: str, slope: float) -> ops.Op:
+    """The operation with an activation behind it."""
+    if activation == "identity":
+        return op
+    if activation == "leaky_relu":
+        return ops.Activated(op, ops.LeakyReLU(slope))
+    if activation not in _ACTIVATIONS:
+        names = ", ".join(["identity", *_ACTIVATIONS, "leaky_relu"])
+        raise ValueError(f"{op.kind}: activation must be one of {names}, got {activation!r}")
+    return ops.Activated(op, _ACTIVATIONS[activation])
+
+
+def affine(x: Any, w: Any, b: Any = None, *, activation: str = "identity", slope: float = 0.01) -> Variable:
+    """f(x w' + b) with x (N, I), w (O, I), b (O,), in one pass; ``slope`` is that of "leaky_relu".
 
     Examples
     --------
@@ -263,7 +295,8 @@ def affine(x: Any, w: Any, b: Any = None) -> Variable:
     >>> graph.affine([[2.0, 3.0, 1.0]], w).value
     array([[ 11., -14.]])
     """
-    made: Variable = nary(_AFFINE, x, w) if b is None else nary(_AFFINE, x, w, b)
+    op = _AFFINE if activation == "identity" else _activated(_AFFINE, activation, slope)
+    made: Variable = nary(op, x, w) if b is None else nary(op, x, w, b)
     return made
 
 
@@ -276,12 +309,14 @@ def conv(
     padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    activation: str = "identity",
+    slope: float = 0.01,
 ) -> Variable:
-    """w * x + b for images x (N, C, image) of one to three axes, w (F, C / groups, window), b (F,).
+    """f(w * x + b) for images x (N, C, image) of one to three axes, w (F, C / groups, window), b (F,), in one pass.
 
-    Numbers as for `fastbp.Conv2d`.
+    Numbers as for `fastbp.Conv2d`, activations as for `affine`.
     """
-    op = ops.Conv(stride, padding, dilation, groups)
+    op = _activated(ops.Conv(stride, padding, dilation, groups), activation, slope)
     made: Variable = nary(op, x, w) if b is None else nary(op, x, w, b)
     return made
 

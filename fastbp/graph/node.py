@@ -62,7 +62,7 @@ class Node(Context):
         None once a backward pass has freed it.
     """
 
-    __slots__ = ("__dict__", "changed", "dtype", "handles", "inputs", "is_differentiable", "needs", "op")
+    __slots__ = ("changed", "dtype", "handles", "inputs", "is_differentiable", "needs", "op")
 
     def __init__(self, op: Op, inputs: "tuple[Source, ...]", needs: tuple[bool, ...]) -> None:
         self.op, self.inputs, self.needs = op, inputs, needs
@@ -80,8 +80,11 @@ class Node(Context):
     outputs = 0
 
     def gradient(self, i: int, shape: tuple[int, ...], dy: Array) -> tuple[Array, bool]:
-        held = None if self.held is None else self.held[i]
-        return (np.empty(shape, dy.dtype), False) if held is None else (held, True)
+        if self.held is not None:
+            held = self.held[i]
+            if held is not None:
+                return held, True
+        return np.empty(shape, dy.dtype), False
 
     def receive(self, gradient: Array, *, accumulate: bool = False) -> None:
         """Keep the gradient by the output."""

@@ -121,12 +121,18 @@ def to_dot(y: Variable, gradient: npt.ArrayLike | None = None) -> Dot:
     """
     drawing = _Drawing(y, gradient)
     lines = ["digraph {", "    rankdir=LR;"]
-    for shape, nodes in (("box", drawing.boxes), ("circle", drawing.circles)):
-        lines += [f"    {key} [label={_quoted(label)}, shape={shape}];" for key, label in nodes]
+    lines += [f"    {key} [label={_quoted(label)}, shape=box];" for key, label in drawing.boxes]
+    for key, label in drawing.circles:
+        lines.append(f"    {key} [label={_quoted(label)}, shape={'circle' if _is_sign(label) else 'ellipse'}];")
     for x, key, value, by_value in drawing.edges:
         red = f'<br/><font color="#b03030">{html.escape(by_value)}</font>' if by_value else ""
         lines.append(f"    {x} -> {key} [label=<{html.escape(value)}{red}>];")
     return Dot("\n".join([*lines, "}"]))
+
+
+def _is_sign(label: str) -> bool:
+    """Whether it fits into a circle; longer names get an ellipse."""
+    return len(label) == 1
 
 
 def _quoted(text: str) -> str:
@@ -155,7 +161,9 @@ def to_mermaid(y: Variable, gradient: npt.ArrayLike | None = None) -> Mermaid:
     drawing = _Drawing(y, gradient)
     lines = ["flowchart LR"]
     lines += [f'    {key}["{_escaped(label)}"]' for key, label in drawing.boxes]
-    lines += [f'    {key}(("{_escaped(label)}"))' for key, label in drawing.circles]
+    for key, label in drawing.circles:
+        left, right = ("((", "))") if _is_sign(label) else ("([", "])")
+        lines.append(f'    {key}{left}"{_escaped(label)}"{right}')
     for x, key, value, by_value in drawing.edges:
         below = f"<br/>∂ {_escaped(by_value)}" if by_value else ""
         lines.append(f'    {x} -->|"{_escaped(value)}{below}"| {key}')

@@ -261,6 +261,8 @@ class Variable:
         order = walk.backward_order(root)
         if on_undefined != "ignore":
             _complain(find(root, seed), on_undefined)
+        if not accumulate:
+            walk.drop_gradients(order)
         with np.errstate(all="ignore"):
             found = walk.gradients(order, root, seed, retain=retain)
             for source in found:
@@ -313,10 +315,10 @@ class Variable:
         return binary(_POWER, other, self)
 
     def __matmul__(self, other: Any) -> "Variable":
-        return matmul(self, other)
+        return binary(_MATMUL, self, other)
 
     def __rmatmul__(self, other: Any) -> "Variable":
-        return matmul(other, self)
+        return binary(_MATMUL, other, self)
 
     def __neg__(self) -> "Variable":
         return unary(_NEGATIVE, self)
@@ -348,6 +350,8 @@ class Variable:
     __hash__ = object.__hash__
 
     def __getitem__(self, key: Any) -> "Variable":
+        if type(key) is int or type(key) is slice:
+            return unary(ops.Index((key,)), self)
         parts = key if isinstance(key, tuple) else (key,)
         places = tuple(i for i, part in enumerate(parts) if isinstance(part, Variable | np.ndarray | list))
         arrays = [parts[i] for i in places]
@@ -374,8 +378,21 @@ class Variable:
     def __float__(self) -> float:
         return float(self._value.item())
 
+    def __reduce__(self) -> Any:
+        leaf = self._source
+        if not isinstance(leaf, Leaf):
+            raise TypeError(
+                f"{self._label()} is a result and cannot be copied or pickled; its value and its leaves can"
+            )
+        return _leaf, (leaf.value, leaf.name, not leaf.is_differentiable)
+
     def __array__(self, *_: Any, **__: Any) -> Array:
         raise TypeError(f"{self._label()} would leave the graph as a NumPy array; write .value if that is meant")
+
+
+def _leaf(value: Array, name: str, is_constant: bool) -> Variable:
+    """A leaf that was copied or pickled."""
+    return Variable(value, name, constant=is_constant)
 
 
 def _complain(report: UndefinedReport, on_undefined: str) -> None:
@@ -444,21 +461,29 @@ def binary(op: Op, x: Any, y: Any) -> Variable:
         x = _beside(x, (y,))
     elif type(y) is not Variable:
         y = _beside(y, (x,))
-    left, right = x._source, y._source
+    left, right, a, b = x._source, y._source, x._value, y._value
     node = Node(op, (left, right), (left.is_differentiable, right.is_differentiable))
+    if op.needs_equal_dtypes and not (a.dtype is b.dtype and a.dtype.kind == "f"):
+        a, b = walk.equal_dtypes((a, b))
     try:
-        made = op.forward(node, x._value, y._value)
+        made = op.forward(node, a, b)
     except Exception as error:
-        raise walk.named(error, node, (x._value, y._value)) from error
+        raise walk.named(error, node, (a, b)) from error
     return result(node, made)
 
 
 def nary(op: Op, *inputs: Any) -> Any:
     """The operation applied to variables and constants, where its results need no checks."""
-    variables = [x if type(x) is Variable else _beside(x, inputs) for x in inputs]
-    sources = tuple([x._source for x in variables])
-    node = Node(op, sources, tuple([source.is_differentiable for source in sources]))
-    made = walk.compute(node, [x._value for x in variables])
+    arrays, sources, needs = [], [], []
+    for x in inputs:
+        if type(x) is not Variable:
+            x = _beside(x, inputs)
+        source = x._source
+        arrays.append(x._value)
+        sources.append(source)
+        needs.append(source.is_differentiable)
+    node = Node(op, tuple(sources), tuple(needs))
+    made = walk.compute(node, arrays)
     if not isinstance(made, tuple):
         return result(node, made)
     node.outputs = len(made)
@@ -474,12 +499,6 @@ def _part(source: Part, value: Array) -> Variable:
     made._source, made._value = source, value
     if watch.anywhere:
         check_value(source, value)
-    return made
-
-
-def matmul(a: Any, b: Any) -> Variable:
-    """Matrix product, ``a @ b``: a vector is a row on the left, a column on the right; axes in front are broadcast."""
-    made: Variable = nary(_MATMUL, a, b)
     return made
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastbp._checks import Array
 from fastbp.graph.anomaly import check_gradients, check_value, watch
-from fastbp.graph.node import Node, Part, Source, describe
+from fastbp.graph.node import Leaf, Node, Part, Source, describe
 from fastbp.op import clock
 
 _by_time = attrgetter("changed")
@@ -133,29 +133,20 @@ def _tell(node: Node, values: tuple[Array, ...]) -> None:
                 check_value(variable.source, value)
 
 
+def drop_gradients(order: Sequence[Node | Part]) -> None:
+    """Free the gradients by leaves, so that new ones may take their memory, which caches still hold."""
+    for node in order:
+        for source in node.inputs:
+            if type(source) is Leaf:
+                source.grad = None
+
+
 class Gradients(dict[Source, Array]):
-    """Gradients by nodes; those in ``owned`` are known to nobody else."""
+    """Gradients by nodes; those in ``owned`` are arrays that nobody else knows."""
 
     def __init__(self, root: Source, seed: Array) -> None:
         super().__init__({root: seed})
         self.owned: set[Source] = set()
-
-    def add(self, source: Source, gradient: Array, is_new: bool) -> None:
-        """Add a contribution: written first, then added in place."""
-        if type(gradient) is not np.ndarray:
-            gradient = np.asarray(gradient)
-        held = self.get(source)
-        if held is None:
-            if gradient.dtype is not source.dtype:
-                gradient = gradient.astype(source.dtype, copy=False)
-            self[source] = gradient
-            if is_new:
-                self.owned.add(source)
-        elif source in self.owned:
-            held += gradient
-        else:
-            self[source] = np.asarray(held + gradient, source.dtype)
-            self.owned.add(source)
 
     def taken(self, source: Source) -> Array:
         """The gradient by ``source`` as an array that nobody else has."""
@@ -166,49 +157,73 @@ def gradients(order: Sequence[Node | Part], root: Source, seed: Array, *, retain
     """Take the gradient ``seed`` by ``root``, the first one in `backward_order`, back to the leaves.
 
     What a node has saved, and the gradient by it, are freed as soon as its inputs have theirs, unless ``retain``.
+    Gradients that meet are added in one array: the first is kept as it came, since others may have it, too; the second
+    makes the sum, in place if it may; all others are added to that.
     """
     found = Gradients(root, seed)
-    result: tuple[Array | None, ...]
+    owned = found.owned
     by_outputs: dict[Source, list[Array | None]] = {}  # of nodes with several
     for node in order:
+        dys: Sequence[Array | None] | None
+        result: Sequence[Array | None] | None
         if isinstance(node, Part):
             if node in found:
-                dys = by_outputs.setdefault(node.inputs[0], [None] * node.inputs[0].outputs)
-                dys[node.index] = found[node] if retain else found.pop(node)
+                made = node.inputs[0]
+                by_outputs.setdefault(made, [None] * made.outputs)[node.index] = (
+                    found[node] if retain else found.pop(node)
+                )
             continue
-        if node.outputs and node in by_outputs:
-            result = back(node, by_outputs.pop(node), found)
-        elif node in found:
-            result = back(node, (found[node] if retain else found.pop(node),), found)
-        else:  # no gradient comes here
-            result = ()
-        if watch.anywhere:
-            check_gradients(node, result)
+        if node.outputs:
+            dys = by_outputs.pop(node, None)
+        else:
+            dy = found.get(node) if retain else found.pop(node, None)
+            dys = None if dy is None else (dy,)
+        if dys is None:  # no gradient comes here
+            if not retain:
+                node.saved = None
+            continue
+        if node.op.overwrites:
+            node.is_free = node in owned and not retain
+        result = back(node, dys, found)
         is_new = node.op.returns_new
-        for source, gradient in zip(node.inputs, result, strict=False):
-            if gradient is not None and source.is_differentiable:
-                found.add(source, gradient, is_new)
+        for source, gradient in zip(node.inputs, result):  # noqa: B905  strict takes time
+            if gradient is None or not source.is_differentiable:
+                continue
+            held = found.get(source)
+            if held is None:
+                if type(gradient) is not np.ndarray:
+                    gradient = np.asarray(gradient)
+                if gradient.dtype is not source.dtype:
+                    gradient = gradient.astype(source.dtype, copy=False)
+                found[source] = gradient
+                if is_new:
+                    owned.add(source)
+            elif source in owned:
+                held += gradient
+            else:
+                found[source] = np.asarray(held + gradient, source.dtype)
+                owned.add(source)
         if not retain:
             node.saved = None
-        result, gradient = (), None  # not to be kept while the next ones are made
+        dy = dys = result = gradient = held = None  # not to be kept while the next ones are made
     return found
 
 
-def back(node: Node, dys: Sequence[Array | None], found: Gradients | None = None) -> tuple[Array | None, ...]:
+def back(node: Node, dys: Sequence[Array | None], found: Gradients | None = None) -> Sequence[Array | None]:
     """The gradients by the inputs of a node from those by its outputs; None where it has added to what is ``found``."""
     op = node.op
     if op.accumulates and found is not None:
         owned = found.owned
-        node.held = [
-            found[source] if i in op.accumulates and source in owned else None for i, source in enumerate(node.inputs)
-        ]
+        node.held = [found[x] if i in op.accumulates and x in owned else None for i, x in enumerate(node.inputs)]
     try:
-        result = op.backward(node, *dys)
+        made = op.backward(node, *dys)
     except Exception as error:
         error.add_note(f"in the backward pass of {describe(node)}")
         raise
-    results = result if type(result) is tuple else (result,)
+    result: Sequence[Array | None] = made if type(made) is tuple else (made,)
     if node.held is not None:
         held, node.held = node.held, None
-        return tuple([None if dx is before else dx for dx, before in zip(results, held, strict=False)])
-    return results
+        result = [None if dx is before else dx for dx, before in zip(result, held, strict=False)]
+    if watch.anywhere:
+        check_gradients(node, result)
+    return result

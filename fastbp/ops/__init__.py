@@ -4,6 +4,7 @@ Each is defined once, for `fastbp.Sequential` and for `fastbp.graph`.
 """
 
 from fastbp.op import Op as Op
+from fastbp.ops.activated import Activated as Activated
 from fastbp.ops.activation import Activation as Activation
 from fastbp.ops.activation import Identity as Identity
 from fastbp.ops.activation import LeakyReLU as LeakyReLU

@@ -1,5 +1,6 @@
 """Elementwise activations y = f(u), with the derivative written in y."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from fastbp import kernels
@@ -7,18 +8,22 @@ from fastbp._checks import Array, check_number
 from fastbp.kernels import epilogue
 from fastbp.op import Context, Op
 
+_forward: Callable[..., None] = kernels.activation_forward
+_backward: Callable[..., None] = kernels.activation_backward
+
 
 class Activation(Op):
     """y = f(u); ``code`` names f for the kernels, ``slope`` is that of the leaky rectifier."""
 
     needs_equal_dtypes = True
     returns_new = True
+    overwrites = True
     code: ClassVar[int]
     slope = 0.0
 
     def forward(self, ctx: Context, x: Array) -> Array:
         y = ctx.output("y", x.shape, x.dtype)
-        kernels.activation_forward(x, y, self.code, self.slope)
+        _forward(x, y, self.code, self.slope)
         ctx.saved = (y,)
         return y
 
@@ -26,8 +31,8 @@ class Activation(Op):
         (y,) = ctx.saved
         if not ctx.needs[0]:
             return None
-        dx, _ = ctx.gradient(0, y.shape, dy)
-        kernels.activation_backward(dy, y, dx, self.code, self.slope)
+        dx = dy if ctx.is_free else ctx.gradient(0, y.shape, dy)[0]
+        _backward(dy, y, dx, self.code, self.slope)
         return dx
 
 

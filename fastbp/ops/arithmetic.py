@@ -9,14 +9,15 @@ from fastbp.op import Context, Op
 from fastbp.ops.broadcasting import unbroadcast
 
 
-def quotient(dy: Array, y: Any) -> Array:
+def quotient(dy: Array, y: Array) -> Any:
     """dy / y, and 0 for 0 / 0: no gradient comes of none, however steep the slope."""
-    dx: Array = np.divide(dy, y, out=np.zeros(dy.shape, dy.dtype), where=np.logical_or(dy, y))
-    return dx
+    if np.count_nonzero(y) == y.size:
+        return dy / y
+    return np.divide(dy, y, out=np.zeros(dy.shape, dy.dtype), where=np.logical_or(dy, y))
 
 
-def product(dy: Array, slope: Array) -> Array:
-    """dy slope, and 0 where dy is 0, however steep the slope."""
+def product(dy: Array, slope: Array) -> Any:
+    """dy slope, and 0 where dy is 0: no gradient comes of none, however steep the slope."""
     return np.multiply(dy, slope, out=np.zeros(dy.shape, dy.dtype), where=dy != 0)
 
 
@@ -90,11 +91,10 @@ class Divide(Op):
     def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
         x, y, z = ctx.saved
         needs_x, needs_y = ctx.needs
-        dx = quotient(dz, y)
-        return (
-            unbroadcast(dx, x) if needs_x else None,
-            unbroadcast(product(dx, -z), y.shape) if needs_y else None,
-        )
+        dx, dy = quotient(dz, y), None
+        if needs_y:
+            dy = unbroadcast(-dx * z if np.count_nonzero(y) == y.size else product(dx, -z), y.shape)
+        return unbroadcast(dx, x) if needs_x else None, dy
 
     def kinks(self, x: Array, y: Array) -> tuple[Array, Array]:
         return y == 0, y > 0
@@ -116,8 +116,11 @@ class Power(Op):
         needs_x, needs_p = ctx.needs
         dx = dp = None
         if needs_x:
-            slope = 2 * x if p.ndim == 0 and p == 2 else product(np.broadcast_to(p, z.shape), x ** (p - 1))
-            dx = unbroadcast(product(dz, slope), x.shape)
+            if p.ndim == 0 and p >= 1:
+                dx = dz * (p * x ** (p - 1))
+            else:
+                dx = product(dz, product(np.broadcast_to(p, z.shape), x ** (p - 1)))
+            dx = unbroadcast(dx, x.shape)
         if needs_p:
             dp = unbroadcast(product(dz, product(z, np.log(x))), p.shape)
         return dx, dp

@@ -129,7 +129,8 @@ class Where(Op):
     """z = x where the condition holds, else y:   dx = dz there, else 0; dy the other way round."""
 
     def forward(self, ctx: Context, condition: Array, x: Array, y: Array) -> Any:
-        condition = condition != 0
+        if condition.dtype != bool:
+            condition = condition != 0
         ctx.saved = (condition, x.shape, y.shape)
         return np.where(condition, x, y)
 

@@ -1,6 +1,7 @@
 """Sums, means, largest and smallest elements over axes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from fastbp._checks import Array
 from fastbp.op import Context, Op
 
-Axis = int | tuple[int, ...] | None
+Axis = int | Sequence[int] | None
 
 
 class Reduction(Op):
     """One number for all elements along ``axis``: an axis, several, or all of them (None)."""
 
     def __init__(self, axis: Axis = None, keepdims: bool = False) -> None:
-        self.axis, self.keepdims = axis, keepdims
+        self.axis, self.keepdims = tuple(axis) if isinstance(axis, list) else axis, keepdims
 
     def _sum(self, x: Array) -> Any:
         return np.add.reduce(x, self.axis, keepdims=self.keepdims)  # type: ignore[call-overload]
@@ -24,12 +25,18 @@ class Reduction(Op):
     def _spread(self, dy: Array, shape: tuple[int, ...]) -> Array:
         """dy repeated along the axes that were summed over, in a new array."""
         dx = np.empty(shape, dy.dtype)
-        dx[...] = dy if self.keepdims or self.axis is None else np.expand_dims(dy, self.axis)
+        if not self.keepdims and self.axis is not None:
+            axes = self._axes(len(shape))
+            dy = dy.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
+        dx[...] = dy
         return dx
 
     def _axes(self, ndim: int) -> tuple[int, ...]:
         """The axes, counted from the front."""
-        return normalize_axis_tuple(range(ndim) if self.axis is None else self.axis, ndim)
+        axis = self.axis
+        if type(axis) is int and 0 <= axis < ndim:
+            return (axis,)
+        return normalize_axis_tuple(range(ndim) if axis is None else axis, ndim)
 
 
 class Sum(Reduction):
@@ -94,14 +101,14 @@ class Max(Reduction):
 
     returns_new = True
     undefined = "several largest elements, where dx = dy at the first one"
-    _place: Any = staticmethod(np.argmax)
+    _place: Any = np.ndarray.argmax
 
     def __init__(self, axis: Axis = None, keepdims: bool = False, index: bool = False) -> None:
         super().__init__(axis, keepdims)
         self.index = index
 
     def _rows(self, x: Array) -> tuple[Array, Array, tuple[int, ...]]:
-        """x as rows of what becomes one number, the places of these in the flattened rows, and their shape."""
+        """x as rows of what becomes one number, the places of these in the rows, and their shape."""
         axes = self._axes(x.ndim)
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         sizes = [x.shape[axis] for axis in kept]
@@ -111,13 +118,13 @@ class Max(Reduction):
         rows = x.transpose(*kept, *axes).reshape(count, n)
         if self.keepdims:
             sizes = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
-        return rows, self._place(rows, axis=1) + n * np.arange(count), tuple(sizes)
+        return rows, type(self)._place(rows, 1), tuple(sizes)
 
     def forward(self, ctx: Context, x: Array) -> Any:
         rows, place, shape = self._rows(x)
         ctx.saved = (x.shape, place)
-        y = rows.reshape(-1)[place].reshape(shape)
-        return (y, (place % rows.shape[1]).reshape(shape)) if self.index else y
+        y = rows[np.arange(len(rows)), place].reshape(shape)
+        return (y, place.reshape(shape)) if self.index else y
 
     def backward(self, ctx: Context, dy: Array | None, *_: Any) -> Array | None:
         shape, place = ctx.saved
@@ -125,13 +132,13 @@ class Max(Reduction):
             return None
         axes = self._axes(len(shape))
         order = [*(axis for axis in range(len(shape)) if axis not in axes), *axes]
-        rows = np.zeros(math.prod(shape), dy.dtype)
-        rows[place] = dy.reshape(-1)
+        rows = np.zeros((len(place), math.prod(shape) // max(1, len(place))), dy.dtype)
+        rows[np.arange(len(place)), place] = dy.reshape(-1)
         return rows.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
 
     def kinks(self, x: Array) -> tuple[Array, Array]:
         rows, place, shape = self._rows(x)
-        best = rows.reshape(-1)[place][:, None]
+        best = rows[np.arange(len(rows)), place][:, None]
         return ((rows == best).sum(axis=1) > 1).reshape(shape), place
 
 
@@ -139,4 +146,4 @@ class Min(Max):
     """The smallest element, and its place along the axis if ``index``, as `Max`. NaN counts as smallest."""
 
     undefined = "several smallest elements, where dx = dy at the first one"
-    _place: Any = staticmethod(np.argmin)
+    _place: Any = np.ndarray.argmin

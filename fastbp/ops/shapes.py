@@ -1,6 +1,8 @@
 """Operations that move elements and change none: their gradients are moved back."""
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -68,20 +70,28 @@ class Index(Op):
         return tuple(key)
 
     def forward(self, ctx: Context, x: Array, *arrays: Array) -> Any:
-        key = self._filled(arrays)
+        key = self._filled(arrays) if arrays else self.key
         ctx.saved = (x.shape, key)
         return x[key]
 
     def backward(self, ctx: Context, dy: Array) -> Any:
         shape, key = ctx.saved
-        dx, accumulate = ctx.gradient(0, shape, dy)
-        if not accumulate:
+        dx, adds = ctx.gradient(0, shape, dy)
+        if not adds:
             dx.fill(0)
         if self.places:
             np.add.at(dx, key, dy)
-        else:
+        elif adds:
             dx[key] += dy
+        else:
+            dx[key] = dy
         return (dx, *(None for _ in self.places))
+
+
+def _parts(x: Array, axis: int, places: Sequence[int]) -> tuple[Array, ...]:
+    """Views of the parts of x that lie between these places of an axis."""
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple(x[(*before, slice(start, stop))] for start, stop in pairwise(places))
 
 
 class Concatenate(Op):
@@ -91,11 +101,12 @@ class Concatenate(Op):
         self.axis = axis
 
     def forward(self, ctx: Context, *arrays: Array) -> Array:
-        ctx.saved = (np.cumsum([x.shape[self.axis] for x in arrays])[:-1],)
-        return np.concatenate(arrays, self.axis)
+        y = np.concatenate(arrays, self.axis)
+        ctx.saved = tuple(accumulate((x.shape[self.axis] for x in arrays), initial=0))
+        return y
 
     def backward(self, ctx: Context, dy: Array) -> tuple[Array, ...]:
-        return tuple(np.split(dy, ctx.saved[0], self.axis))
+        return _parts(dy, self.axis, ctx.saved)
 
 
 class Stack(Op):
@@ -121,17 +132,24 @@ class Split(Op):
         self.parts, self.axis = parts, axis
 
     def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
-        parts = self.parts if isinstance(self.parts, int) else list(self.parts)
-        ys = tuple(np.split(x, parts, self.axis))
-        ctx.saved = (x.shape, np.cumsum([y.shape[self.axis] for y in ys])[:-1])
-        return ys
+        n = x.shape[self.axis]
+        if not isinstance(self.parts, int):
+            places = [0, *(min(max(place + n if place < 0 else place, 0), n) for place in self.parts), n]
+        elif self.parts < 1 or n % self.parts:
+            raise ValueError(f"an axis of {n} cannot be split into {self.parts} equal parts")
+        else:
+            places = [n // self.parts * part for part in range(self.parts + 1)]
+        if any(start > stop for start, stop in pairwise(places)):
+            raise ValueError(f"the places to split at must rise, got {self.parts}")
+        ctx.saved = (x.shape, places)
+        return _parts(x, self.axis, places)
 
     def backward(self, ctx: Context, *dys: Array | None) -> Array:
         shape, places = ctx.saved
-        dx, accumulate = ctx.gradient(0, shape, next(dy for dy in dys if dy is not None))
-        for part, dy in zip(np.split(dx, places, self.axis), dys, strict=True):
-            if accumulate and dy is not None:
+        dx, adds = ctx.gradient(0, shape, next(dy for dy in dys if dy is not None))
+        for part, dy in zip(_parts(dx, self.axis, places), dys, strict=True):
+            if adds and dy is not None:
                 part += dy
-            elif not accumulate:
+            elif not adds:
                 part[...] = 0 if dy is None else dy
         return dx
