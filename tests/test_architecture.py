@@ -145,7 +145,7 @@ def test_forward_stands_directly_above_backward(name):
 
 
 def public_names():
-    for module in (fastbp, fastbp.functional, fastbp.kernels):
+    for module in (fastbp, fastbp.functional, fastbp.graph, fastbp.kernels):
         for name, value in vars(module).items():
             ours = getattr(value, "__module__", "") or ""
             if not name.startswith("_") and ours.startswith("fastbp") and callable(value):

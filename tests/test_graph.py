@@ -282,6 +282,11 @@ def test_backward_after_a_leaf_was_changed():
     u.forward()
     with pytest.raises(RuntimeError, match=r"add\(x, 1\) was changed after multiply"):
         z.backward()
+    x.assign(10.0)
+    u.forward()  # later than z, which is made from it
+    assert float(z.forward()) == 11 * 4
+    z.backward()
+    assert float(x.grad) == 4
 
 
 def test_an_optimizer_updates_variables():

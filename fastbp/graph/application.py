@@ -73,13 +73,15 @@ def _apply(op: Op, parameters: Any, inputs: tuple[Any, ...]) -> Variable:
             raise ValueError(f"{layer!r} takes samples (N, ...), got a single number")
         layer.output_shape(x.shape[1:])
     made: Variable = nary(_checked(op), x, *map(_variable_of, parameters))
+    if isinstance(layer, Layer):
+        made.name = layer.name
     return made
 
 
 def _variable_of(parameter: Parameter) -> Variable:
     """A parameter of a layer as a leaf."""
     made = Variable.__new__(Variable)
-    made._source, made._value = parameter, parameter.value
+    made.source, made._value = parameter, parameter.value
     return made
 
 

@@ -23,12 +23,12 @@ def source_of(x: By) -> Source:
     if not isinstance(x, Variable):
         raise TypeError(f"a derivative is taken by a Variable or a Parameter, got {x!r}")
     x.check_differentiable()
-    return x._source
+    return x.source
 
 
 def _gradients(y: Variable, by: Sequence[By], seed: Array) -> tuple[Array, ...]:
     """Gradients by each of ``by``, zeros where none comes."""
-    root = y._source
+    root = y.source
     with np.errstate(all="ignore"):
         found = walk.gradients(walk.backward_order(root), root, seed, retain=True)
     sources = [source_of(x) for x in by]
@@ -171,4 +171,4 @@ def undefined(y: Variable, gradient: npt.ArrayLike | None = None) -> UndefinedRe
     ----------------------------------------------------------------
     relu_1  relu              2               1  u = 0, where du = 0
     """
-    return find(y._source, y.seed(gradient))
+    return find(y.source, y.seed(gradient))

@@ -4,8 +4,8 @@ A node knows the nodes that its inputs come from, and not their values nor who u
 `Variable` or the ``saved`` of a node that needs them for backward. All kinds of `Source` have
 
     inputs              tuple of Source, empty for leaves
-    changed             when the value was made, by the clock of `fastbp.op`: later than that of the inputs, unless one
-                        of these was changed
+    changed             when the value was made, by the clock of `fastbp.op`: after the inputs, unless one of these has
+                        got another value since
     is_differentiable   whether gradients by it are computed
     dtype               of the value, and so of its gradient
     name                given by the user, or ""
@@ -56,13 +56,15 @@ class Node(Context):
     ----------
     outputs : int
         0 for an operation that gives an array; for one that gives a tuple, its length.
+    number : int
+        When the node was made, by the same clock: later than its inputs, whatever happens to values.
     handles : tuple of weak references
         To the `Variable` of each output.
     saved : tuple, or None
         None once a backward pass has freed it.
     """
 
-    __slots__ = ("changed", "dtype", "handles", "inputs", "is_differentiable", "needs", "op")
+    __slots__ = ("changed", "dtype", "handles", "inputs", "is_differentiable", "needs", "number", "op")
 
     def __init__(self, op: Op, inputs: "tuple[Source, ...]", needs: tuple[bool, ...]) -> None:
         self.op, self.inputs, self.needs = op, inputs, needs
@@ -71,6 +73,7 @@ class Node(Context):
 
     handles: "tuple[weakref.ref[Any], ...]"
     changed: int
+    number: int
     dtype: Real
     saved: tuple[Any, ...] | None  # type: ignore[assignment]
     # most nodes have none of these, and so no dictionary
@@ -95,14 +98,14 @@ class Part:
     """One of several outputs of a node."""
 
     outputs = 1
-    __slots__ = ("changed", "dtype", "grad", "index", "inputs", "is_differentiable", "name")
+    __slots__ = ("changed", "dtype", "grad", "index", "inputs", "is_differentiable", "name", "number")
 
     def __init__(self, node: Node, index: int, dtype: Real) -> None:
         self.inputs: tuple[Node] = (node,)
         self.index, self.dtype = index, dtype
         self.is_differentiable = node.is_differentiable and dtype.kind == "f"
         self.name = ""
-        self.changed = next(clock)
+        self.number = self.changed = next(clock)
         self.grad: Array | None = None
 
     def receive(self, gradient: Array, *, accumulate: bool = False) -> None:

@@ -75,7 +75,7 @@ class Replay:
 
     def _node(self, source: Node, inputs: list[Source]) -> Node:
         copy = Node(source.op, tuple(inputs), tuple([x.is_differentiable for x in inputs]))
-        copy.changed = next(clock)
+        copy.number = copy.changed = next(clock)
         self.nodes.append(copy)
         return copy
 
@@ -85,7 +85,8 @@ class Replay:
         for layer in chain.net.layers:
             own, parameters = parameters[: len(layer.parameters)], parameters[len(layer.parameters) :]
             node = Node(layer, (x, *own), (x.is_differentiable, *(p.is_differentiable for p in own)))
-            node.changed, node.name = next(clock), layer.name
+            node.number = node.changed = next(clock)
+            node.name = layer.name
             self.nodes.append(node)
             x = node
         assert isinstance(x, Node)

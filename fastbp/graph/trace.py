@@ -40,7 +40,7 @@ class Trace(tuple[Row, ...]):
 
 def replayed(y: Variable, gradient: npt.ArrayLike | None) -> Replay:
     """The graph of y with all values, and with all gradients if there is something to start from."""
-    replay = Replay(y._source)
+    replay = Replay(y.source)
     replay.forward()
     if y.is_differentiable and (gradient is not None or y.size == 1):
         replay.backward(y.seed(gradient))

@@ -13,7 +13,7 @@ from fastbp.graph.anomaly import check_gradients, check_value, watch
 from fastbp.graph.node import Leaf, Node, Part, Source, describe
 from fastbp.op import clock
 
-_by_time = attrgetter("changed")
+_by_number = attrgetter("number")
 _MADE = (Node, Part)
 
 
@@ -26,7 +26,7 @@ def ancestors(root: Source) -> list[Node | Part]:
             if isinstance(source, Node | Part) and source not in found:
                 found.add(source)
                 waiting.append(source)
-    return sorted(found, key=_by_time)
+    return sorted(found, key=_by_number)
 
 
 def leaves(order: Sequence[Node | Part], root: Source) -> list[Source]:
@@ -46,7 +46,7 @@ def backward_order(root: Source) -> list[Node | Part]:
             if source.is_differentiable and isinstance(source, _MADE) and source not in found:
                 found.add(source)
                 waiting.append(source)
-    return sorted(found, key=_by_time, reverse=True)
+    return sorted(found, key=_by_number, reverse=True)
 
 
 def check_order(node: Node | Part) -> None:

@@ -1,0 +1,282 @@
+"""What users hold of a graph: a value, its gradient, and the ways forward and backward."""
+
+import warnings
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp._checks import Array, Real, as_array
+from fastbp.graph import walk
+from fastbp.graph.node import Leaf, Node, Part, Source, describe
+from fastbp.graph.undefined import UndefinedGradientError, UndefinedGradientWarning, UndefinedReport, find
+from fastbp.op import clock
+
+OnUndefined = Literal["ignore", "warn", "raise"]
+
+
+def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
+    """``value``, by default a copy, as an array that graphs compute with.
+
+    Half precision becomes float32 and long doubles float64; integers and booleans stay what they are. TypeError for
+    complex numbers, text and objects.
+    """
+    array = as_array(value, name)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    dtype = array.dtype.newbyteorder("=")
+    if dtype.kind == "f":
+        dtype = np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
+    return np.array(array, dtype) if copy else np.asarray(array, dtype)
+
+
+class Handle:
+    """A `fastbp.graph.Variable` without its operators."""
+
+    __slots__ = ("__weakref__", "_value", "source")
+
+    def __init__(self, value: npt.ArrayLike, name: str = "", *, constant: bool = False) -> None:
+        if isinstance(value, Handle):
+            raise TypeError(f"{value!r} is a Variable already; its value is {describe(value.source)}.value")
+        self._value = as_value(value, name or "value")
+        self.source: Source = Leaf(self._value, name, self._value.dtype.kind == "f" and not constant)
+
+    # --- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def value(self) -> Array:
+        """The array, read-only; `assign` gives a leaf another one."""
+        view = self._value.view()
+        view.flags.writeable = False
+        return view
+
+    def take(self, value: Array) -> None:
+        """Be told of a new value by a forward pass."""
+        source = self.source
+        assert isinstance(source, Node | Part)
+        self._value, source.grad = value, None
+        if isinstance(source, Part):
+            source.changed = next(clock)
+
+    @property
+    def name(self) -> str:
+        """What messages and pictures call it; results may be given a name, too."""
+        return self.source.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.source.name = name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return self._value.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._value.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._value.size
+
+    @property
+    def dtype(self) -> Real:
+        """dtype of the value, and of the gradient."""
+        return self._value.dtype
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is no result of an operation."""
+        return not self.source.inputs
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether there is a gradient by it: not by integers, constants and what is computed from these alone."""
+        return self.source.is_differentiable
+
+    @property
+    def grad(self) -> Array:
+        """Gradient of the last `backward` by this variable, of its shape and dtype.
+
+        Raises
+        ------
+        TypeError
+            When there is none by integers, booleans and constants.
+        RuntimeError
+            When no backward pass has come here, or it did not retain the gradients by results.
+        """
+        grad = self.source.grad
+        if grad is None:
+            self.check_differentiable()
+            if self.is_leaf:
+                raise RuntimeError(f"{self._label()} has no gradient: no backward pass has come here")
+            raise RuntimeError(
+                f"{self._label()} has no gradient: those by results are kept by backward(retain=True) only"
+            )
+        return grad
+
+    def _label(self) -> str:
+        return describe(self.source)
+
+    def check_differentiable(self) -> None:
+        """TypeError if there is no gradient by this variable."""
+        if self.is_differentiable:
+            return
+        if self.dtype.kind != "f":
+            hint = (
+                f"; write Variable({self._value}.0)" if self.ndim == 0 and self.is_leaf and self.dtype != bool else ""
+            )
+            raise TypeError(f"{self._label()} holds {self.dtype} and has no gradient{hint}")
+        raise TypeError(f"{self._label()} has no gradient: it is constant, or made from constants and integers alone")
+
+    def __repr__(self) -> str:
+        text = np.array2string(self._value, separator=", ", prefix="Variable(", threshold=20)
+        name = f", name={self.name!r}" if self.name else ""
+        return f"Variable({text}{name}{'' if self.dtype == np.float64 else f', dtype={self.dtype}'})"
+
+    # --- forward and backward -------------------------------------------------------------------------------------
+
+    def assign(self, value: npt.ArrayLike) -> None:
+        """Give a leaf another value; results change with the next `forward`.
+
+        Parameters
+        ----------
+        value : array
+            Is copied and converted to the dtype of the variable; may be of another shape.
+
+        Raises
+        ------
+        TypeError
+            For a result of an operation, and for values that the dtype cannot hold, such as floats in integers.
+        """
+        leaf = self.source
+        if not isinstance(leaf, Leaf):
+            raise TypeError(f"{self._label()} is a result; only leaves can be assigned")
+        new = as_value(value, self.name or "value")
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"{self._label()} holds {self.dtype}, got {new.dtype}")
+        self._value = new.astype(self.dtype, copy=False)
+        leaf.assign(self._value)
+
+    def for_update(self) -> Array:
+        """The array of a leaf itself, for optimizers, who change it in place."""
+        leaf = self.source
+        if not isinstance(leaf, Leaf):
+            raise TypeError(f"{self._label()} is a result; only leaves can be updated")
+        leaf.changed = next(clock)
+        return self._value
+
+    def forward(self) -> Self:
+        """Compute this variable again, and all results that it is made from, from the values that its leaves have now.
+
+        Returns
+        -------
+        Variable
+            This one, with its new value.
+        """
+        walk.forward(self.source)
+        return self
+
+    def backward(
+        self,
+        gradient: npt.ArrayLike | None = None,
+        *,
+        retain: bool = False,
+        accumulate: bool = False,
+        on_undefined: OnUndefined = "ignore",
+    ) -> None:
+        """Fill ``grad`` of all leaves that this variable is made from, parameters of layers included.
+
+        One walk over the graph in reverse topological order. Where gradients meet they are added in one array; each is
+        freed as soon as the node has passed it on.
+
+        Parameters
+        ----------
+        gradient : array of the variable's shape, optional
+            Gradient by this variable to start from; 1 for a single number.
+        retain : bool
+            Keep what is needed for another pass, and the gradients by results, too.
+        accumulate : bool
+            Add to the gradients of leaves in place of overwriting them.
+        on_undefined : "ignore", "warn" or "raise"
+            What to do when a gradient other than zero comes to a point where a derivative does not exist, such as 0 of
+            a rectifier. To see that takes a pass of its own, as `fastbp.graph.undefined` makes it.
+
+        Raises
+        ------
+        ValueError
+            When ``gradient`` is missing and the variable is no single number, or of another shape.
+        TypeError
+            When the variable has no gradient: it holds integers, or is made from constants alone.
+        RuntimeError
+            When the graph was freed by a backward pass before, or a leaf has got another value since.
+        UndefinedGradientError
+            With ``on_undefined="raise"``; no gradient is written.
+        """
+        seed = self.seed(gradient)
+        root = self.source
+        order = walk.backward_order(root)
+        if on_undefined != "ignore":
+            _complain(find(root, seed), on_undefined)
+        if not accumulate:
+            walk.drop_gradients(order)
+        with np.errstate(all="ignore"):
+            found = walk.gradients(order, root, seed, retain=retain)
+            for source in found:
+                source.receive(found.taken(source), accumulate=accumulate)
+
+    def seed(self, gradient: npt.ArrayLike | None) -> Array:
+        """The gradient by this variable that backward starts from, checked."""
+        self.check_differentiable()
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(
+                    f"{self._label()} has the shape {self.shape}: backward needs a gradient of this shape to start from"
+                )
+            return np.ones(self.shape, self.dtype)
+        seed = as_value(gradient, "gradient", copy=False).astype(self.dtype, copy=False)
+        if seed.shape != self.shape:
+            raise ValueError(f"the gradient by {self._label()} must have its shape {self.shape}, got {seed.shape}")
+        return seed
+
+    # --- conversions ----------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __float__(self) -> float:
+        return float(self._value.item())
+
+    def __reduce__(self) -> Any:
+        leaf = self.source
+        if not isinstance(leaf, Leaf):
+            raise TypeError(
+                f"{self._label()} is a result and cannot be copied or pickled; its value and its leaves can"
+            )
+        return type(self)._restored, (leaf.value, leaf.name, not leaf.is_differentiable)
+
+    @classmethod
+    def _restored(cls, value: Array, name: str, is_constant: bool) -> Self:
+        """A leaf that was copied or pickled."""
+        return cls(value, name, constant=is_constant)
+
+    def __array__(self, *_: Any, **__: Any) -> Array:
+        raise TypeError(f"{self._label()} would leave the graph as a NumPy array; write .value if that is meant")
+
+
+def _complain(report: UndefinedReport, on_undefined: str) -> None:
+    if on_undefined not in ("warn", "raise"):
+        raise ValueError(f'on_undefined must be "ignore", "warn" or "raise", got {on_undefined!r}')
+    if not report.mattered:
+        return
+    places = [f"{e.name}: {e.mattered} of {e.elements} elements ({e.rule})" for e in report if e.mattered]
+    text = "gradients come to points where a derivative does not exist: " + "; ".join(places)
+    if on_undefined == "raise":
+        raise UndefinedGradientError(text)
+    warnings.warn(text, UndefinedGradientWarning, stacklevel=3)
