@@ -125,10 +125,10 @@ class Op:
         """
         raise NotImplementedError
 
-    def kinks(self, *inputs: Any) -> tuple[Array, Array] | None:
+    def kinks(self, ctx: Context, *inputs: Any) -> tuple[Array, Array] | None:
         """Where the derivative does not exist, and the smooth pieces that meet there; None if it exists everywhere.
 
         The first array says for every element of the (first) output whether its derivative exists not; in the second
-        one an element changes when it moves from one smooth piece to another.
+        one an element changes when it moves from one smooth piece to another. Of ``ctx`` only ``needs`` counts.
         """
         return None

@@ -224,6 +224,37 @@ def test_retained_gradients_are_not_overwritten():
         np.testing.assert_array_equal(x.grad, [0, 5])
 
 
+def test_old_gradients_of_results_are_gone():
+    x = Variable(2.0, "x")
+    y = x * x
+    y.backward(retain=True)
+    (y * y).backward()
+    with pytest.raises(RuntimeError, match="those by results are kept by"):
+        _ = y.grad
+
+
+def test_a_pass_that_fails_can_be_repaired():
+    fails = [True]
+
+    def forward(ctx, x):
+        if fails[0]:
+            raise KeyError("not now")
+        ctx.saved = (x,)
+        return x * x
+
+    x = Variable(3.0, "x")
+    fails[0] = False
+    y = graph.custom(forward, lambda ctx, dy: 2 * ctx.saved[0] * dy)(x) * 1.0
+    fails[0] = True
+    with pytest.raises(KeyError, match="not now"):
+        y.forward()
+    with pytest.raises(RuntimeError, match=r"run forward\(\) again"):
+        y.backward()
+    fails[0] = False
+    y.forward().backward()
+    assert float(x.grad) == 6
+
+
 def test_gradients_accumulate_when_asked_to():
     x = Variable([1.0, 2.0], "x")
     (2 * x).backward([1.0, 1.0], accumulate=True)
@@ -387,6 +418,39 @@ def test_gradients_of_mixed_precision_are_added_in_the_dtype_of_the_variable():
     np.testing.assert_array_equal(x.grad, 4)
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda w, x: graph.sum(x @ w),
+        lambda w, x: graph.sum(graph.affine(x, w)),
+        lambda w, x: graph.sum(graph.affine(x, w, w[0], activation="relu")),
+        lambda w, x: graph.sum(w[[0, 1, 0]] * x),
+        lambda w, x: graph.sum(graph.split(w, 2)[1] * x[:1]),
+    ],
+)
+def test_a_variable_of_single_precision_used_twice_beside_double(use):
+    w, x = Variable(np.ones((2, 2), np.float32), "w"), np.ones((3, 2))
+    use(w, x).backward()
+    once = w.grad
+    for second in (use(w, x) + graph.sum(w * w), graph.sum(w * w) + use(w, x)):
+        second.backward()
+        assert w.grad.dtype == np.float32
+        np.testing.assert_array_equal(w.grad, once + 2)
+    (use(w, x) + use(w, x)).backward()
+    np.testing.assert_array_equal(w.grad, 2 * once)
+
+
+def test_integers_that_an_operation_makes_have_no_gradient():
+    x = Variable(1.6, "x")
+    rounded = graph.custom(lambda ctx, x: np.round(x).astype(int), lambda ctx, dy: dy, name="round")(x)
+    with pytest.raises(TypeError, match=r"round\(x\) holds int64 and has no gradient"):
+        rounded.backward()
+    y = rounded * x
+    y.backward()
+    assert float(x.grad) == 2
+    assert [row.gradient is None for row in graph.trace(y) if row.name == "round_1"] == [True]
+
+
 def test_integers_and_masks_as_inputs():
     x = Variable([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "x")
     labels, mask = Variable([2, 0], "labels"), Variable([True, False], "mask")
@@ -431,7 +495,7 @@ def test_backward_needs_a_gradient_to_start_from():
         y.backward(np.ones((3, 2)))
     with pytest.raises(TypeError, match="gradient must hold real numbers"):
         y.backward("1")
-    with pytest.raises(RuntimeError, match="x has no gradient: no backward pass has come here"):
+    with pytest.raises(RuntimeError, match="x has no gradient: none has come here"):
         _ = x.grad
 
 
@@ -472,11 +536,47 @@ def test_assignments_that_do_not_fit():
         Variable(x)
 
 
+def test_numbers_alone_are_constants():
+    for made, value in [
+        *[(graph.where(True, 1.0, 2.0), 1), (graph.stack([1.0, 2.0]), [1, 2]), (graph.add(1.0, 2), 3)],
+        *[(graph.moments([2.0, 4.0])[1], 1), (graph.custom(lambda ctx, x: 2 * x, print)(2.0), 4)],
+    ]:
+        np.testing.assert_array_equal(made.value, value)
+        assert not made.is_differentiable
+    assert graph.where(Variable([1, 0]), Variable(np.ones(2, np.float32)), 0.0).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "key", [((0, 0),), range(2), [0, 0], np.array([0, 0]), [], (slice(None),), True, [True, False, True]]
+)
+def test_keys_as_numpy_takes_them(key):
+    x = Variable([1.0, 2.0, 3.0], "x")
+    y = x[key]
+    numpy_key = np.array(key, int) if isinstance(key, range) or (isinstance(key, list) and not key) else key
+    np.testing.assert_array_equal(y.value, np.array([1.0, 2.0, 3.0])[numpy_key])
+    graph.sum(y).backward()
+    expected = np.zeros(3)
+    np.add.at(expected, numpy_key, 1)
+    np.testing.assert_array_equal(x.grad, expected)
+
+
+def test_messages_are_not_longer_than_needed():
+    xs = [Variable(np.ones(i + 1), f"x{i}") for i in range(300)]
+    with pytest.raises(ValueError, match=r"^stack: all input arrays .*; inputs: x0 \(1,\), .*x4 \(5,\), \.\.\.$"):
+        graph.stack(xs)
+    with pytest.raises(ValueError, match=r"^matmul: the columns of a must be as many as the rows of b"):
+        xs[0][:, None] @ np.ones((2, 2))
+    with pytest.raises(ValueError, match=r"^conv: (?!conv)"):
+        graph.conv(xs[0], xs[0])
+
+
 def test_python_conversions():
     x = Variable([1.0, 2.0], "x")
     assert len(x) == 2
     assert [float(part) for part in x] == [1, 2]
     assert bool(x[0] < x[1])
+    assert (x == None) is False  # noqa: E711
+    assert (x != None) is True  # noqa: E711
     assert hash(x) != hash(Variable([1.0, 2.0]))
     for wrong, kind in [
         *[(lambda: bool(x), ValueError), (lambda: list(x[0]), TypeError), (lambda: np.asarray(x), TypeError)],

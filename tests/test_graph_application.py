@@ -89,6 +89,21 @@ def test_a_wrong_gradient_of_a_network_is_found(monkeypatch):
         fb.check_gradients(graph.sum(graph.apply(perceptron(), Variable(np.ones((2, 5)), "x"))))
 
 
+def test_a_parameter_that_no_gradient_reaches_has_none():
+    net = perceptron()
+    graph.sum(graph.apply(net, np.ones((2, 5)))).backward()
+    stop = graph.custom(lambda ctx, x: x + 0, lambda ctx, dy: None)
+    graph.sum(stop(graph.apply(net, np.ones((2, 5))))).backward()
+    assert not any(parameter.grad.any() for parameter in net.parameters())
+
+
+def test_arrays_are_computed_in_the_dtype_of_the_network():
+    net = fb.Sequential(fb.Affine(3), input_shape=2, seed=0)
+    assert graph.apply(net, [[1, 2]]).dtype == np.float32
+    assert graph.apply(net.layers[0], np.ones((1, 2))).dtype == np.float32
+    assert graph.apply(net, Variable(np.ones((1, 2)))).dtype == np.float64
+
+
 def test_losses_as_nodes():
     u = Variable(RNG.normal(size=(3, 2)), "u")
     t = RNG.normal(size=(3, 2))
@@ -110,9 +125,10 @@ def test_losses_as_nodes():
         (lambda: graph.apply(fb.Affine(3), np.ones((2, 5))), ValueError, r"Affine\(3\) has no parameters yet"),
         (lambda: graph.apply(fb.ReLU, np.ones(2)), TypeError, r"must be an instance: write ReLU\(\)"),
         (lambda: graph.apply(np.exp, np.ones(2)), TypeError, "an operation must be an Op, a layer or a network"),
-        (lambda: graph.apply(perceptron(), np.ones((2, 4))), ValueError, r"x must have the shape \(N, 5\)"),
+        (lambda: graph.apply(perceptron(), np.ones((2, 4))), ValueError, r"^sequential: x must have the shape"),
         (lambda: graph.apply(perceptron(), np.ones((2, 5)), 1), ValueError, "sequential takes one input, got 2"),
         (lambda: graph.apply(perceptron().layers[0], 1.0), ValueError, r"takes samples .* a single number"),
+        (lambda: graph.apply(fb.MaxPool2d(2), np.ones((3, 3))), ValueError, r"^max_pool: takes samples \(C, H, W\)"),
         (lambda: graph.apply(graph.Op(),), ValueError, "needs at least one input"),
     ],
 )  # fmt: skip
@@ -193,6 +209,7 @@ def test_a_black_box_may_keep_what_it_returns():
         (np.ones(2, int), TypeError, "box: the gradient by input 0 must be float64 as it is, got int64"),
         (np.ones(2, np.float32), TypeError, "must be float64 as it is, got float32"),
         (np.ones(2, complex), TypeError, "must be float64 as it is, got complex128"),
+        ([1.0, 2.0], TypeError, "box: backward must return an array, or a tuple of them, got a list"),
         (np.array(["a", "b"]), TypeError, "must be float64 as it is, got <U1"),
     ],
 )
@@ -206,7 +223,7 @@ def test_gradients_of_a_black_box_that_do_not_fit(gradient, kind, message):
         _ = x.grad
 
 
-@pytest.mark.parametrize("output", [None, "text", np.array([1j]), (), (1.0, "text"), [[1.0], [2.0, 3.0]]])
+@pytest.mark.parametrize("output", [None, "text", np.array([1j]), (), (1.0, "text"), [[1.0], [2.0, 3.0]], [1.0]])
 def test_outputs_of_a_black_box_that_do_not_fit(output):
     with pytest.raises((TypeError, ValueError), match="box"):
         graph.custom(lambda ctx, x: output, lambda ctx, dy: dy, name="box")(Variable([1.0], "x"))

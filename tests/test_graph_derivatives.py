@@ -63,6 +63,15 @@ def test_per_sample_gradients_of_a_network():
         np.testing.assert_allclose(rows.mean(0), parameter.grad, rtol=0, atol=60 * EPS)
 
 
+def test_one_variable_or_several():
+    w = Variable([1.0, 2.0], "w")
+    x = np.arange(6.0).reshape(3, 2)
+    made = graph.per_sample_gradients(lambda x: graph.sum(w * x), w, x)
+    np.testing.assert_array_equal(made, x)
+    (several,) = graph.per_sample_gradients(lambda x: graph.sum(w * x), [w], x)
+    np.testing.assert_array_equal(several, x)
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind", "message"),
     [

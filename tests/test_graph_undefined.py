@@ -83,8 +83,8 @@ def test_a_model():
     found = {(entry.name, entry.operation): (entry.elements, entry.mattered) for entry in report}
     assert found == {
         ("relu_1", "relu"): (3 * 2 * 16, 0),
-        ("maxpool2d_1", "maxpool2d"): (3 * 2 * 4, 0),
-        ("leakyrelu_1", "leakyrelu"): (9, 0),
+        ("maxpool2d_1", "max_pool"): (3 * 2 * 4, 0),
+        ("leakyrelu_1", "leaky_relu"): (9, 0),
     }
     net.parameters()[-2].value = np.ones((2, 3)) * [[1], [2]]
     report = net.undefined(np.ones((3, 1, 5, 5)), [0, 1, 1], fb.SoftmaxCrossEntropy())
@@ -99,7 +99,7 @@ def test_a_layer_of_the_users_can_tell():
     class Step(fb.Identity):
         undefined = "u = 1, where du = du"
 
-        def kinks(self, x):
+        def kinks(self, ctx, x):
             return x == 1, x > 1
 
     net = fb.Sequential(fb.Affine(2, bias=False), Step(), input_shape=2)
@@ -122,7 +122,14 @@ def test_the_first_node_with_nan_or_infinity_is_named():
             graph.exp(graph.sqrt(u))
         with pytest.raises(FloatingPointError, match=r"divide\(1, subtract\(.*\)\) is the first to give inf"):
             1 / (x - [1.0, 0.0])
-    assert np.isnan(graph.sqrt(u).value[1])
+    v = graph.sqrt(u)
+    assert np.isnan(v.value[1])
+    with graph.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^sqrt\(.*\) holds nan$"):
+        2 * v  # it was there before
+    y = graph.sum(graph.log(x + 10) * 2)
+    x.assign([-20.0, 1.0])
+    with graph.detect_anomaly(), pytest.raises(FloatingPointError, match=r"^log\(.*\) is the first to give nan"):
+        y.forward()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -136,6 +143,17 @@ def test_the_first_gradient_with_nan_or_infinity_is_named():
         pytest.raises(FloatingPointError, match=r"sqrt\(x\) is the first to give inf in the backward pass.* by x"),
     ):
         y.backward()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_infinity_that_sums_make_and_nan_to_start_from():
+    a = Variable([[1e300]], "a")
+    y = graph.sum(a @ [[1e8]]) + graph.sum(a @ [[1e308]]) * 1.0 + graph.sum(a * 1e-3) + graph.sum(a @ [[1e308]]) * 1.0
+    with graph.detect_anomaly(), pytest.raises(FloatingPointError, match="is the first to give inf in the backward"):
+        y.backward()
+    w = Variable([1.0], "w")
+    with graph.detect_anomaly(), pytest.raises(FloatingPointError, match=r"the gradient by multiply\(w, w\) holds nan"):
+        (w * w).backward([np.nan])
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -286,6 +286,40 @@ def test_gradients_are_not_checked_within_reach_of_a_kink(name):
     assert report.checked + report.skipped == sum(np.size(x) for x in inputs)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: graph.sum(graph.where(x > 0, x, 0.1 * x)),
+        lambda x: graph.sum(x[x > 0]),
+        lambda x: x[x >= 0] * 2,
+        lambda x: graph.sum((x > 0) * x * 3.0),
+        lambda x: graph.clip(x, 0.0, 0.0) + x,
+        lambda x: graph.clip(x, 0.0, 1e-5) + x,
+    ],
+)
+def test_jumps_of_what_is_made_from_comparisons_are_kinks(function):
+    report = fb.check_gradients(function(Variable([-1.0, 0.0, 2.0], "x")))
+    assert (report.checked, report.skipped) == (2, 1)
+
+
+def test_power_by_base_and_by_exponent():
+    """What counts is by which of them a gradient is wanted."""
+    numbers = [-2.0, 0.0, 0.0, 0.0, 3.0], [2.0, 2.0, 0.0, -1.0, 0.5]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for constant_base, constant_exponent, undefined in [(False, True, 1), (True, False, 3), (False, False, 3)]:
+            x, p = Variable(numbers[0], constant=constant_base), Variable(numbers[1], constant=constant_exponent)
+            report = graph.undefined(x**p, np.ones(5))
+            assert sum(entry.elements for entry in report) == undefined
+        report = fb.check_gradients(Variable([-2.0, 3.0]) ** Variable([2.0, 2.0], "p"))
+        assert (report.checked, report.skipped) == (3, 1)
+
+
+def test_root_of_minus_zero():
+    x = Variable(-0.0)
+    graph.sqrt(x).backward()
+    assert float(x.grad) == INF
+
+
 def test_every_operation_with_kinks_says_where():
     def all_of(kind):
         for below in kind.__subclasses__():
@@ -293,7 +327,7 @@ def test_every_operation_with_kinks_says_where():
             yield from all_of(below)
 
     for op in set(all_of(ops.Op)):
-        if op.__module__.startswith("fastbp.ops") and op is not ops.Activated:
+        if op.__module__.startswith("fastbp.ops") and op not in (ops.Activated, ops.Compare):
             assert bool(op.undefined) == (op.kinks is not ops.Op.kinks), op
 
 
@@ -306,7 +340,7 @@ def test_ties_in_a_window_count_when_padding_and_steps_are_odd():
         {"size": (2, 3), "stride": (3, 1), "dilation": 2},
     ]:
         op = ops.MaxPool(**numbers)
-        mask, _ = op.kinks(x)
+        mask, _ = op.kinks(graph.Context(), x)
         on = op.windows_on(x)
         for place in np.ndindex(mask.shape):
             n, c, *o = place
@@ -401,6 +435,10 @@ def test_no_elements(function, shape):
         (lambda x: graph.concatenate([]), "concatenate needs at least one array"),
         (lambda x: graph.stack([x, x[0]]), r"stack: all input arrays must have the same shape; inputs: x \(3, 4\)"),
         (lambda x: graph.conv(x, x), r"conv: .*inputs: x \(3, 4\), x \(3, 4\)"),
+        (lambda x: graph.clip(x, 2, 1), "clip: low must be at most high, got 2 and 1"),
+        (lambda x: graph.clip(x, np.nan), "clip: low must be at most high"),
+        (lambda x: graph.split(x, 2, 3), r"split: axis 3 is out of bounds.*inputs: x \(3, 4\)"),
+        (lambda x: graph.concatenate([x, x], 2), r"concatenate: axis 2 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.affine(x, x, activation="step"), "affine: activation must be one of identity, relu, sigmoid"),
         (lambda x: graph.max_pool(x, 2), r"max_pool: .*inputs: x \(3, 4\)"),
         (lambda x: graph.softmax_cross_entropy(x, [0, 1]), r"softmax_cross_entropy: x and y must have the same length"),
@@ -412,6 +450,16 @@ def test_no_elements(function, shape):
 def test_arguments_that_do_not_fit(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong(Variable(np.ones((3, 4)), "x"))
+
+
+def test_integers_of_numpy_and_wrong_axes():
+    x = Variable(np.ones(4), "x")
+    assert graph.reshape(x, np.int64(4)).shape == graph.broadcast_to(x, np.int64(4)).shape == (4,)
+    assert len(graph.split(x, np.int64(2))) == 2
+    with pytest.raises(TypeError, match=r"sum: .*inputs: x \(4,\)"):
+        graph.sum(x, np.array([0]))
+    with pytest.raises(TypeError, match=r"concatenate: .*inputs: x \(4,\)"):
+        graph.concatenate([x, x], None)
 
 
 def test_targets_have_no_gradient():

@@ -38,7 +38,7 @@ def main() -> None:
         print()
         print(graph.trace(total))
         print()
-    print("The graph in Mermaid's language, values above gradients:")
+    print("The graph in Mermaid's language, values above gradients, as GitHub and mermaid.live draw it:")
     print()
     print(graph.to_mermaid(total))
 

@@ -105,8 +105,9 @@ def main() -> None:
         print(title)
         for way in (by_graph, by_layers, by_loops):
             y, dw1, dw2 = way(is_sigmoid)
-            rows = "; ".join(" ".join(f"{value:.8g}" for value in row) for row in (*dw2, *dw1))
-            print(f"    {way.__name__:10} y {y:.8g}   dw2; dw1: {rows}")
+            print(f"    {way.__name__:10} y = {y:.8g}")
+            for name, dw in (("dw1", dw1), ("dw2", dw2)):
+                print(f"        {name} = " + "; ".join(" ".join(f"{value:.8g}" for value in row) for row in dw))
     print()
     w = outer_product([1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0])
     print("bias gradients [1, 2, 3] and inputs [4, 5, 6, 7] give the weight gradients")

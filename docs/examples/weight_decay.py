@@ -50,6 +50,8 @@ def main() -> None:
     data = batch()
     cost, dw1, dw2 = by_graph(*data, decay=0.03)
     expected = by_formula(*data, decay=0.03)
+    print(f"J = {float(cost):.6f}, made by")
+    print()
     print(graph.trace(cost))
     print()
     for name, made, formula in (("W1", dw1, expected[0]), ("W2", dw2, expected[1])):

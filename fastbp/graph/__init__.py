@@ -43,6 +43,10 @@ from fastbp.graph.functions import subtract as subtract
 from fastbp.graph.functions import sum as sum
 from fastbp.graph.functions import transpose as transpose
 from fastbp.graph.functions import where as where
+from fastbp.graph.kinks import Undefined as Undefined
+from fastbp.graph.kinks import UndefinedGradientError as UndefinedGradientError
+from fastbp.graph.kinks import UndefinedGradientWarning as UndefinedGradientWarning
+from fastbp.graph.kinks import UndefinedReport as UndefinedReport
 from fastbp.graph.networks import affine as affine
 from fastbp.graph.networks import avg_pool as avg_pool
 from fastbp.graph.networks import conv as conv
@@ -62,10 +66,6 @@ from fastbp.graph.picture import to_dot as to_dot
 from fastbp.graph.picture import to_mermaid as to_mermaid
 from fastbp.graph.trace import Trace as Trace
 from fastbp.graph.trace import trace as trace
-from fastbp.graph.undefined import Undefined as Undefined
-from fastbp.graph.undefined import UndefinedGradientError as UndefinedGradientError
-from fastbp.graph.undefined import UndefinedGradientWarning as UndefinedGradientWarning
-from fastbp.graph.undefined import UndefinedReport as UndefinedReport
 from fastbp.graph.variable import Variable as Variable
 from fastbp.op import Context as Context
 from fastbp.op import Op as Op

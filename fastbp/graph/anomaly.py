@@ -1,13 +1,14 @@
 """The search for the node at which the first NaN or infinity appears."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 
 from fastbp._checks import Array
-from fastbp.graph.node import Node, Part, describe
+from fastbp.graph.node import Leaf, Node, Part, Source, describe
+from fastbp.layers import Parameter
 
 
 class _Watch(threading.local):
@@ -18,6 +19,7 @@ class _Watch(threading.local):
 
 
 watch = _Watch()
+_lock = threading.Lock()
 
 
 @contextmanager
@@ -41,13 +43,17 @@ def detect_anomaly() -> Iterator[None]:
     Traceback (most recent call last):
     FloatingPointError: log(x) is the first to give nan in the forward pass
     """
-    _Watch.anywhere += 1
-    watch.here += 1
+    _count(1)
     try:
         yield
     finally:
-        _Watch.anywhere -= 1
-        watch.here -= 1
+        _count(-1)
+
+
+def _count(change: int) -> None:
+    with _lock:
+        _Watch.anywhere += change
+    watch.here += change
 
 
 def check_value(node: Node | Part, value: Array) -> None:
@@ -55,22 +61,33 @@ def check_value(node: Node | Part, value: Array) -> None:
     if not watch.here or value.dtype.kind != "f" or np.isfinite(value).all():
         return
     for source in node.inputs:
-        if not isinstance(source, Node | Part) and not np.isfinite(source.value).all():
-            raise FloatingPointError(f"{describe(source)} holds {_first(source.value)}")
-    raise FloatingPointError(f"{describe(node)} is the first to give {_first(value)} in the forward pass")
+        before = _value_of(source)
+        if before is not None and not np.isfinite(before).all():
+            raise FloatingPointError(f"{describe(source)} holds {first_anomaly(before)}")
+    raise FloatingPointError(f"{describe(node)} is the first to give {first_anomaly(value)} in the forward pass")
 
 
-def check_gradients(node: Node, gradients: Sequence[Array | None]) -> None:
-    """Refuse gradients that are not finite."""
+def _value_of(source: Source) -> Array | None:
+    """The value, unless it is a result that nobody holds any more."""
+    if isinstance(source, Leaf | Parameter):
+        return source.value
+    handle = source.handles[0]() if isinstance(source, Node) and not source.outputs else None
+    return None if handle is None else handle.value
+
+
+def check_gradients(node: Node, gradients: Mapping[Source, Array]) -> None:
+    """Refuse gradients by the inputs of a node that are not finite."""
     if not watch.here:
         return
-    for source, gradient in zip(node.inputs, gradients, strict=False):
-        if gradient is not None and source.is_differentiable and not np.isfinite(gradient).all():
+    for source in node.inputs:
+        gradient = gradients.get(source)
+        if gradient is not None and not np.isfinite(gradient).all():
             raise FloatingPointError(
-                f"{describe(node)} is the first to give {_first(gradient)} in the backward pass, as the gradient by "
+                f"{describe(node)} is the first to give {first_anomaly(gradient)} in the backward pass, by "
                 f"{describe(source)}"
             )
 
 
-def _first(x: Array) -> str:
+def first_anomaly(x: Array) -> str:
+    """The first NaN or infinity in an array that has one."""
     return str(np.asarray(x)[~np.isfinite(x)].reshape(-1)[0])

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastbp._checks import as_samples
+from fastbp._checks import as_real, as_samples
 from fastbp.graph.chain import Chain
 from fastbp.graph.checked import Checked, Functions
+from fastbp.graph.node import describe
 from fastbp.graph.variable import Variable, constant, nary
 from fastbp.layers import Layer, Parameter
 from fastbp.model import Network
@@ -63,15 +64,23 @@ def _apply(op: Op, parameters: Any, inputs: tuple[Any, ...]) -> Variable:
     """A layer or a network applied to samples."""
     if len(inputs) != 1:
         raise ValueError(f"{op.kind} takes one input, got {len(inputs)}")
-    x = constant(inputs[0])
+    x = inputs[0]
+    if not isinstance(x, Variable) and parameters:  # as `Sequential.forward` does
+        x = as_real(x, parameters[0].dtype, "x")
+    x = constant(x)
     layer = op.net if isinstance(op, Chain) else op
     assert isinstance(layer, Network | Layer)
-    if isinstance(layer, Network):
-        as_samples(x.value, layer.input_shape, x.dtype)
-    else:
-        if not x.ndim:
-            raise ValueError(f"{layer!r} takes samples (N, ...), got a single number")
-        layer.output_shape(x.shape[1:])
+    try:
+        if isinstance(layer, Network):
+            as_samples(x.value, layer.input_shape, x.dtype)
+        elif not x.ndim:
+            raise ValueError("takes samples (N, ...), got a single number")
+        else:
+            layer.output_shape(x.shape[1:])
+    except ValueError as error:
+        name = layer.name if isinstance(layer, Layer) else ""
+        text = str(error).removeprefix(name).strip()
+        raise ValueError(f"{name or op.kind}: {text}; inputs: {describe(x.source)} {x.shape}") from None
     made: Variable = nary(_checked(op), x, *map(_variable_of, parameters))
     if isinstance(layer, Layer):
         made.name = layer.name

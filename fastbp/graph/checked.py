@@ -22,6 +22,8 @@ class Checked(Op):
         made = self.op.forward(ctx, *map(_read_only, inputs))
         ctx.saved = (ctx.saved, [(x.shape, x.dtype) for x in inputs])
         results = made if isinstance(made, tuple) else (made,)
+        if isinstance(made, list):
+            raise TypeError("forward must return an array, or a tuple of arrays, got a list")
         if not results:
             raise TypeError("forward must return an array, or a tuple of arrays, got an empty tuple")
         arrays = tuple(_as_output(y) for y in results)
@@ -35,6 +37,8 @@ class Checked(Op):
         finally:
             ctx.saved = saved
         name = describe(ctx) if isinstance(ctx, Node) else self.kind
+        if isinstance(made, list):
+            raise TypeError(f"{name}: backward must return an array, or a tuple of them, got a list")
         gradients = made if isinstance(made, tuple) else (made,)
         if len(gradients) != len(given):
             raise ValueError(
@@ -53,8 +57,8 @@ class Checked(Op):
                 raise TypeError(f"{name}: the gradient by input {i} must be {dtype} as it is, got {got}")
         return gradients
 
-    def kinks(self, *inputs: Array) -> tuple[Array, Array] | None:
-        return self.op.kinks(*inputs)
+    def kinks(self, ctx: Context, *inputs: Array) -> tuple[Array, Array] | None:
+        return self.op.kinks(ctx, *inputs)
 
 
 def _read_only(x: Array) -> Array:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from fastbp._checks import Array, as_array
 from fastbp.graph import walk
+from fastbp.graph.kinks import UndefinedReport, find
 from fastbp.graph.node import Source
-from fastbp.graph.undefined import UndefinedReport, find
 from fastbp.graph.variable import Variable
 from fastbp.layers import Parameter
 
@@ -100,19 +100,25 @@ def jacobian(y: Variable, by: By) -> Array:
     return rows.reshape(*y.shape, *by.value.shape)
 
 
-def per_sample_gradients(loss: Callable[..., Variable], by: Sequence[By], *batch: npt.ArrayLike) -> tuple[Array, ...]:
+@overload
+def per_sample_gradients(loss: Callable[..., Variable], by: By, *batch: npt.ArrayLike) -> Array: ...
+@overload
+def per_sample_gradients(
+    loss: Callable[..., Variable], by: Sequence[By], *batch: npt.ArrayLike
+) -> tuple[Array, ...]: ...
+def per_sample_gradients(loss: Callable[..., Variable], by: Any, *batch: npt.ArrayLike) -> Any:
     """The gradient of a loss for every sample of a batch by itself.
 
     Parameters
     ----------
     loss : function
         Gets a batch of one sample, x[n:n+1] of every array of ``batch``, and returns a single number, a Variable.
-    by : sequence of Variable or Parameter
+    by : Variable or Parameter, or a sequence of them
     batch : arrays of the same length N
 
     Returns
     -------
-    tuple of ndarray
+    ndarray, or a tuple of them
         For each of ``by`` an array of its shape with the axis (N,) in front.
 
     Examples
@@ -132,7 +138,8 @@ def per_sample_gradients(loss: Callable[..., Variable], by: Sequence[By], *batch
     arrays = [as_array(x, "an array of the batch") for x in batch]
     if not arrays or any(x.ndim == 0 or len(x) != len(arrays[0]) for x in arrays):
         raise ValueError(f"the batch must be arrays of the same length, got {[x.shape for x in arrays]}")
-    variables = list(by)
+    is_one = isinstance(by, Variable | Parameter)
+    variables = [by] if is_one else list(by)
     made = tuple(np.empty((len(arrays[0]), *x.value.shape), source_of(x).dtype) for x in variables)
     for n in range(len(arrays[0])):
         y = loss(*(x[n : n + 1] for x in arrays))
@@ -141,7 +148,7 @@ def per_sample_gradients(loss: Callable[..., Variable], by: Sequence[By], *batch
             raise ValueError(f"the loss must be a Variable of a single number, got {got}")
         for rows, gradient in zip(made, _gradients(y, variables, y.seed(None)), strict=True):
             rows[n] = gradient
-    return made
+    return made[0] if is_one else made
 
 
 def undefined(y: Variable, gradient: npt.ArrayLike | None = None) -> UndefinedReport:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from fastbp import ops
 from fastbp.graph.variable import Variable, binary, constant, nary, unary
 from fastbp.ops.reductions import Axis
@@ -118,7 +120,11 @@ def _known(kind: Any, axis: Any, keepdims: bool) -> ops.Op:
 
 
 def _over(kind: Any, x: Any, axis: Axis, keepdims: bool) -> Variable:
-    return one(_known(kind, tuple(axis) if isinstance(axis, list) else axis, keepdims), x)
+    try:
+        op = _known(kind, tuple(axis) if isinstance(axis, list) else axis, keepdims)
+    except TypeError:  # not hashable, and so no axis
+        op = kind(axis, keepdims)
+    return one(op, x)
 
 
 # --- over axes --------------------------------------------------------------------------------------------------------
@@ -173,9 +179,14 @@ def min_with_index(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tupl
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
 
+def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
+    """A shape, of which one size may stand alone."""
+    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
+
+
 def reshape(x: Any, shape: int | Sequence[int]) -> Variable:
     """x with another shape of as many elements; one size may be -1."""
-    return one(ops.Reshape(shape if isinstance(shape, int) else tuple(shape)), x)
+    return one(ops.Reshape(_sizes(shape)), x)
 
 
 def flatten(x: Any) -> Variable:
@@ -190,7 +201,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Variable:
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Variable:
     """x repeated to a shape, as NumPy broadcasts; the gradient is summed over what was repeated."""
-    return one(ops.BroadcastTo((shape,) if isinstance(shape, int) else tuple(shape)), x)
+    return one(ops.BroadcastTo(_sizes(shape)), x)
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Variable:
@@ -224,7 +235,7 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> tuple[Variable, 
     >>> x.grad
     array([0., 0., 6., 8.])
     """
-    made = nary(ops.Split(parts if isinstance(parts, int) else tuple(parts), axis), x)
+    made = nary(ops.Split(int(parts) if isinstance(parts, np.integer) else parts, axis), x)
     return made if isinstance(made, tuple) else (made,)
 
 

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from fastbp._checks import Array, Real, as_array
 from fastbp.graph import walk
+from fastbp.graph.anomaly import first_anomaly, watch
+from fastbp.graph.kinks import UndefinedGradientError, UndefinedGradientWarning, UndefinedReport, find
 from fastbp.graph.node import Leaf, Node, Part, Source, describe
-from fastbp.graph.undefined import UndefinedGradientError, UndefinedGradientWarning, UndefinedReport, find
 from fastbp.op import clock
 
 OnUndefined = Literal["ignore", "warn", "raise"]
@@ -21,6 +22,8 @@ def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
     Half precision becomes float32 and long doubles float64; integers and booleans stay what they are. TypeError for
     complex numbers, text and objects.
     """
+    if isinstance(value, Handle):
+        raise TypeError(f"{name} must be an array, got a Variable: write .value")
     array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -45,7 +48,7 @@ class Handle:
 
     @property
     def value(self) -> Array:
-        """The array, read-only; `assign` gives a leaf another one."""
+        """The array, read-only; `assign` gives a leaf another one, while an optimizer changes it in place."""
         view = self._value.view()
         view.flags.writeable = False
         return view
@@ -112,7 +115,7 @@ class Handle:
         if grad is None:
             self.check_differentiable()
             if self.is_leaf:
-                raise RuntimeError(f"{self._label()} has no gradient: no backward pass has come here")
+                raise RuntimeError(f"{self._label()} has no gradient: none has come here")
             raise RuntimeError(
                 f"{self._label()} has no gradient: those by results are kept by backward(retain=True) only"
             )
@@ -191,7 +194,7 @@ class Handle:
         """Fill ``grad`` of all leaves that this variable is made from, parameters of layers included.
 
         One walk over the graph in reverse topological order. Where gradients meet they are added in one array; each is
-        freed as soon as the node has passed it on.
+        freed as soon as the node has passed it on. Gradients of an earlier pass are gone, even if this one fails.
 
         Parameters
         ----------
@@ -221,12 +224,16 @@ class Handle:
         order = walk.backward_order(root)
         if on_undefined != "ignore":
             _complain(find(root, seed), on_undefined)
-        if not accumulate:
-            walk.drop_gradients(order)
+        if watch.here and not np.isfinite(seed).all():
+            raise FloatingPointError(f"the gradient by {self._label()} holds {first_anomaly(seed)}")
+        parameters = walk.drop_gradients(order, of_leaves=not accumulate)
         with np.errstate(all="ignore"):
             found = walk.gradients(order, root, seed, retain=retain)
             for source in found:
                 source.receive(found.taken(source), accumulate=accumulate)
+        for parameter in parameters:
+            if parameter not in found:
+                parameter.grad[...] = 0
 
     def seed(self, gradient: npt.ArrayLike | None) -> Array:
         """The gradient by this variable that backward starts from, checked."""

@@ -15,7 +15,10 @@ from fastbp.graph.replay import Replay
 from fastbp.graph.trace import replayed
 from fastbp.graph.variable import Variable
 
-_SIGNS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "negative": "−", "power": "^", "matmul": "@"}
+_SIGNS = {
+    **{"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "negative": "−", "power": "^", "matmul": "@"},
+    **{"less": "<", "less_equal": "≤", "greater": ">", "greater_equal": "≥", "equal": "=", "not_equal": "≠"},
+}
 _SECONDS = 20
 
 

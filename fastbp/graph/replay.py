@@ -27,6 +27,8 @@ class Replay:
         The copies, each behind its inputs.
     copies : dict
         The copy of every source of the graph.
+    parts : dict
+        Of a node with several outputs: the copies of these.
     values, gradients : dict
         Of the copies; there are gradients after `backward`.
     inputs : dict
@@ -37,6 +39,7 @@ class Replay:
         self.dtype = dtype
         self.nodes: list[Node | Part] = []
         self.copies: dict[Source, Source] = {}
+        self.parts: dict[Node, list[Part]] = {}
         self.values: dict[Source, Array] = {}
         self.inputs: dict[Source, list[Array]] = {}
         self.gradients: dict[Source, Array] = {}
@@ -46,7 +49,7 @@ class Replay:
             for leaf in source.inputs:
                 self._copy_leaf(leaf)
             copy = self._copy(source, is_expanded)
-            copy.name = source.name
+            copy.name = source.name or copy.name
             self.copies[source] = copy
         if not order:
             self._copy_leaf(root)
@@ -65,12 +68,13 @@ class Replay:
             assert isinstance(node, Node)
             made = Part(node, source.index, source.dtype)
             self.nodes.append(made)
+            self.parts.setdefault(node, []).append(made)
             return made
         inputs = [self.copies[other] for other in source.inputs]
         if is_expanded and isinstance(source.op, Chain):
             return self._expand(source.op, source, inputs)
         copy = self._node(source, inputs)
-        copy.outputs = source.outputs
+        copy.outputs, copy.is_differentiable = source.outputs, source.is_differentiable
         return copy
 
     def _node(self, source: Node, inputs: list[Source]) -> Node:
@@ -98,8 +102,7 @@ class Replay:
 
     def first_output(self, node: Node) -> Source:
         """Where the value and the gradient of the first output of a node are."""
-        parts = (x for x in self.nodes if isinstance(x, Part) and x.inputs[0] is node and x.index == 0)
-        return next(parts, node)
+        return next((x for x in self.parts.get(node, []) if x.index == 0), node)
 
     def forward(self) -> Array:
         """Compute all values; that of the variable."""
@@ -130,7 +133,7 @@ class Replay:
 
     def contributions(self, node: Node) -> tuple[Array | None, ...]:
         """What a node adds to the gradients by its inputs."""
-        parts = [x for x in self.nodes if isinstance(x, Part) and x.inputs[0] is node]
+        parts = self.parts.get(node, [])
         dys: list[Array | None] = [None] * node.outputs
         for part in parts:
             dys[part.index] = self.gradients.get(part)

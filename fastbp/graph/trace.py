@@ -72,10 +72,9 @@ def trace(y: Variable, gradient: npt.ArrayLike | None = None) -> Trace:
         4  power_1     power      add_1, constant_1      25         1
     """
     replay = replayed(y, gradient)
-    every: list[Source] = []
+    every: dict[Source, None] = {}  # a set in order
     for node in replay.nodes:
-        every += [leaf for leaf in node.inputs if isinstance(leaf, Leaf) and leaf not in every]
-        every.append(node)
+        every |= dict.fromkeys([*(x for x in node.inputs if isinstance(x, Leaf)), node])
     called = names(every or [replay.root])
     shown = [x for x in called if not (isinstance(x, Node) and x.outputs)]
     return Trace(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import ops
-from fastbp._checks import Array
+from fastbp._checks import Array, as_array
 from fastbp.graph import walk
 from fastbp.graph.anomaly import check_value, watch
 from fastbp.graph.handle import Handle
@@ -114,9 +114,13 @@ class Variable(Handle):
         return binary(_GREATER_EQUAL, self, other)
 
     def __eq__(self, other: object) -> "Variable":  # type: ignore[override]
+        if other is None:
+            return NotImplemented
         return binary(_EQUAL, self, other)
 
     def __ne__(self, other: object) -> "Variable":  # type: ignore[override]
+        if other is None:
+            return NotImplemented
         return binary(_NOT_EQUAL, self, other)
 
     __hash__ = object.__hash__
@@ -125,8 +129,9 @@ class Variable(Handle):
         if type(key) is int or type(key) is slice:
             return unary(ops.Index((key,)), self)
         parts = key if isinstance(key, tuple) else (key,)
-        places = tuple(i for i, part in enumerate(parts) if isinstance(part, Variable | np.ndarray | list))
-        arrays = [parts[i] for i in places]
+        # whatever else NumPy takes, such as a tuple within a tuple, is an array to it
+        places = tuple(i for i, part in enumerate(parts) if not _is_basic(part))
+        arrays = [_as_index(parts[i]) for i in places]
         rest = tuple(None if i in places else part for i, part in enumerate(parts))
         made: Variable = nary(ops.Index(rest, places), self, *arrays)
         return made
@@ -142,6 +147,18 @@ class Variable(Handle):
         return (self[i] for i in range(len(self)))
 
 
+def _is_basic(part: Any) -> bool:
+    """Whether a part of a key is an integer, a slice, an ellipsis or None, which name no element twice."""
+    return part is None or part is Ellipsis or type(part) in (int, slice) or isinstance(part, np.integer)
+
+
+def _as_index(part: Any) -> Any:
+    if isinstance(part, Variable | np.ndarray):
+        return part
+    array = as_array(part, "index")
+    return array if array.size else array.astype(np.intp)
+
+
 def constant(value: Any) -> Variable:
     """An operand that is no variable, as one without gradient."""
     if isinstance(value, Variable):
@@ -153,6 +170,9 @@ def _beside(value: Any, inputs: tuple[Any, ...]) -> Variable:
     """An operand that is no variable; a number takes the dtype of the others, as in NumPy."""
     if type(value) in (float, int, bool):
         dtypes = [x._value.dtype for x in inputs if type(x) is Variable]
+        if not dtypes:
+            return constant(value)
+        dtypes = [dtype for dtype in dtypes if dtype.kind == "f"] or dtypes
         dtype = dtypes[0] if len(dtypes) == 1 else np.result_type(*dtypes)
         if dtype.kind != "f":
             dtype = np.result_type(dtype, value)
@@ -169,7 +189,9 @@ def result(source: Node, value: Array) -> Variable:
         value = np.asarray(value)
     made = _new(Variable)
     made.source, made._value = source, value
-    source.dtype = value.dtype
+    source.dtype = dtype = value.dtype
+    if dtype.kind != "f":
+        source.is_differentiable = False
     source.handles = (_reference(made),)
     source.number = source.changed = next(clock)
     if watch.anywhere:
@@ -185,8 +207,8 @@ def unary(op: Op, x: Variable) -> Variable:
         (value,) = walk.equal_dtypes((value,))
     try:
         made = op.forward(node, value)
-    except Exception as error:
-        raise walk.named(error, node, (value,)) from error
+    except BaseException as error:
+        walk.blame(node, (value,), error)
     return result(node, made)
 
 
@@ -202,8 +224,8 @@ def binary(op: Op, x: Any, y: Any) -> Variable:
         a, b = walk.equal_dtypes((a, b))
     try:
         made = op.forward(node, a, b)
-    except Exception as error:
-        raise walk.named(error, node, (a, b)) from error
+    except BaseException as error:
+        walk.blame(node, (a, b), error)
     return result(node, made)
 
 

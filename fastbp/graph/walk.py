@@ -3,18 +3,22 @@
 No walk recurses, so that chains may be of any length.
 """
 
+import re
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import NoReturn
 
 import numpy as np
 
 from fastbp._checks import Array
 from fastbp.graph.anomaly import check_gradients, check_value, watch
 from fastbp.graph.node import Leaf, Node, Part, Source, describe
+from fastbp.layers import Parameter
 from fastbp.op import clock
 
 _by_number = attrgetter("number")
 _MADE = (Node, Part)
+_SHOWN = 5  # inputs that a message names
 
 
 def ancestors(root: Source) -> list[Node | Part]:
@@ -72,8 +76,9 @@ def compute(node: Node, arrays: Sequence[Array]) -> Array | tuple[Array, ...]:
     op = node.op
     try:
         result = op.forward(node, *(equal_dtypes(arrays) if op.needs_equal_dtypes else arrays))
-    except Exception as error:
-        raise named(error, node, arrays) from error
+    except BaseException as error:
+        node.saved = None
+        blame(node, arrays, error)
     if type(result) is np.ndarray:
         return result
     return tuple(np.asarray(y) for y in result) if type(result) is tuple else np.asarray(result)
@@ -88,14 +93,17 @@ def equal_dtypes(arrays: Sequence[Array]) -> Sequence[Array]:
     return [array.astype(dtype, copy=False) for array in arrays]
 
 
-def named(error: Exception, node: Node, arrays: Sequence[Array]) -> Exception:
-    """``error`` in the forward pass, with the node and the shapes of its inputs in its message."""
-    inputs = ", ".join(f"{describe(source)} {x.shape}" for source, x in zip(node.inputs, arrays, strict=True))
-    for kind in (ValueError, IndexError, TypeError):
-        if isinstance(error, kind):
-            return kind(f"{node.name or node.op.kind}: {str(error).strip()}; inputs: {inputs}")
+def blame(node: Node, arrays: Sequence[Array], error: BaseException) -> NoReturn:
+    """Raise the ``error`` of a forward pass with the node and the shapes of its inputs in its message."""
+    shown = [f"{describe(source)} {x.shape}" for source, x in zip(node.inputs, arrays[:_SHOWN], strict=False)]
+    inputs = ", ".join([*shown, "..."] if len(arrays) > _SHOWN else shown)
+    for kind, kinds in ((ValueError, (ValueError, np.exceptions.AxisError)), (IndexError, ()), (TypeError, ())):
+        if type(error) in (kind, *kinds):
+            # kernels have said who they are, too
+            text = re.sub(rf"^{re.escape(node.op.kind)}\w*: ", "", str(error).strip())
+            raise kind(f"{node.name or node.op.kind}: {text}; inputs: {inputs}") from error
     error.add_note(f"in the forward pass of {describe(node)}, inputs: {inputs}")
-    return error
+    raise error
 
 
 def forward(root: Source) -> None:
@@ -116,7 +124,11 @@ def forward(root: Source) -> None:
                 results[node] = made
             else:
                 values[node] = made
-            _tell(node, made if isinstance(made, tuple) else (made,))
+            outputs = made if isinstance(made, tuple) else (made,)
+            if watch.anywhere:
+                for value in outputs:
+                    check_value(node, value)
+            _tell(node, outputs)
         for source in node.inputs:
             if users[source] is node:
                 values.pop(source, None)
@@ -129,16 +141,24 @@ def _tell(node: Node, values: tuple[Array, ...]) -> None:
         variable = handle()
         if variable is not None:
             variable.take(value)
-            if watch.anywhere:
-                check_value(variable.source, value)
 
 
-def drop_gradients(order: Sequence[Node | Part]) -> None:
-    """Free the gradients by leaves, so that new ones may take their memory, which caches still hold."""
+def drop_gradients(order: Sequence[Node | Part], *, of_leaves: bool) -> list[Parameter]:
+    """Free old gradients, so that new ones may take their memory, which caches still hold.
+
+    Returns the parameters of layers, which always have a gradient.
+    """
+    parameters = []
     for node in order:
-        for source in node.inputs:
-            if type(source) is Leaf:
-                source.grad = None
+        if node.grad is not None:
+            node.grad = None
+        if of_leaves:
+            for source in node.inputs:
+                if type(source) is Leaf:
+                    source.grad = None
+                elif type(source) is Parameter:
+                    parameters.append(source)
+    return parameters
 
 
 class Gradients(dict[Source, Array]):
@@ -203,6 +223,8 @@ def gradients(order: Sequence[Node | Part], root: Source, seed: Array, *, retain
             else:
                 found[source] = np.asarray(held + gradient, source.dtype)
                 owned.add(source)
+        if watch.anywhere:
+            check_gradients(node, found)
         if not retain:
             node.saved = None
         dy = dys = result = gradient = held = None  # not to be kept while the next ones are made
@@ -214,7 +236,11 @@ def back(node: Node, dys: Sequence[Array | None], found: Gradients | None = None
     op = node.op
     if op.accumulates and found is not None:
         owned = found.owned
-        node.held = [found[x] if i in op.accumulates and x in owned else None for i, x in enumerate(node.inputs)]
+        dtype = next(dy.dtype for dy in dys if dy is not None)
+        node.held = [
+            found[x] if i in op.accumulates and x in owned and x.dtype == dtype else None
+            for i, x in enumerate(node.inputs)
+        ]
     try:
         made = op.backward(node, *dys)
     except Exception as error:
@@ -224,6 +250,4 @@ def back(node: Node, dys: Sequence[Array | None], found: Gradients | None = None
     if node.held is not None:
         held, node.held = node.held, None
         result = [None if dx is before else dx for dx, before in zip(result, held, strict=False)]
-    if watch.anywhere:
-        check_gradients(node, result)
     return result

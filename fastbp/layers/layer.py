@@ -115,6 +115,12 @@ class Layer(Op):
     is_fusible = False
     takes_derivative = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("fastbp."):  # a layer of the user's is an operation of its own
+            of_ops = (op for op in cls.__mro__ if issubclass(op, Op) and op.__module__.startswith("fastbp.ops."))
+            cls.kind = next((op.kind for op in of_ops), cls.kind)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of one output sample; ValueError where the layer cannot take such an input."""
         return input_shape

@@ -40,5 +40,5 @@ class Activated(Op):
         finally:
             ctx.saved = kept
 
-    def kinks(self, *inputs: Any) -> tuple[Array, Array] | None:
-        return self.activation.kinks(self.op.forward(Context(), *inputs))
+    def kinks(self, ctx: Context, *inputs: Any) -> tuple[Array, Array] | None:
+        return self.activation.kinks(ctx, self.op.forward(Context(), *inputs))

@@ -42,7 +42,7 @@ class ReLU(Activation):
     code = epilogue.RELU
     undefined = "u = 0, where du = 0"
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         return x == 0, x > 0
 
 
@@ -56,7 +56,7 @@ class LeakyReLU(Activation):
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = check_number(slope, "LeakyReLU: slope", above=True)
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         return x == 0, x > 0
 
 

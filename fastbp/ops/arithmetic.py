@@ -81,7 +81,7 @@ class Divide(Op):
     """z = x / y:   dx = dz / y,   dy = -dz z / y."""
 
     returns_new = True
-    undefined = "y = 0, where dx = dz / 0 and dy = -dz z / 0, and 0 where dz is 0"
+    undefined = "y = 0, where dx = dz / 0 and dy = -dz z / 0; 0 where dz is 0"
 
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
         z = x / y
@@ -96,7 +96,7 @@ class Divide(Op):
             dy = unbroadcast(-dx * z if np.count_nonzero(y) == y.size else product(dx, -z), y.shape)
         return unbroadcast(dx, x) if needs_x else None, dy
 
-    def kinks(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array, y: Array) -> tuple[Array, Array]:
         return y == 0, y > 0
 
 
@@ -104,7 +104,10 @@ class Power(Op):
     """z = x^p:   dx = dz p x^(p - 1),   dp = dz z log x, which is 0 at x = 0 with p > 0."""
 
     returns_new = True
-    undefined = "x = 0 with p < 1, where dx = dz p 0^(p - 1), and 0 where dz or p is 0"
+    undefined = (
+        "by x: x = 0 with p < 1 but not 0, where dx = dz p 0^(p - 1); by p: x < 0, where dp = nan, and x = 0 with "
+        "p <= 0, where dp = dz z log 0; 0 where dz is 0"
+    )
 
     def forward(self, ctx: Context, x: Array, p: Array) -> Any:
         z = x**p
@@ -125,6 +128,9 @@ class Power(Op):
             dp = unbroadcast(product(dz, product(z, np.log(x))), p.shape)
         return dx, dp
 
-    def kinks(self, x: Array, p: Array) -> tuple[Array, Array]:
-        whole = np.logical_and(p >= 1, p == np.round(p))
-        return np.logical_and(x == 0, p < 1), np.logical_or(x > 0, whole)
+    def kinks(self, ctx: Context, x: Array, p: Array) -> tuple[Array, Array]:
+        needs_x, needs_p = ctx.needs
+        by_x = (x == 0) & (p < 1) & (p != 0) & needs_x
+        by_p = ((x < 0) | ((x == 0) & (p <= 0))) & needs_p
+        is_smooth = (p >= 1) & (p == np.round(p)) & (not needs_p)
+        return by_x | by_p, np.where(is_smooth, 1, np.sign(x) + 3 * (p > 0))

@@ -37,7 +37,7 @@ class Log(Op):
     def backward(self, ctx: Context, dy: Array) -> Any:
         return quotient(dy, ctx.saved[0])
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         return x == 0, x > 0
 
 
@@ -53,9 +53,9 @@ class Sqrt(Op):
         return y
 
     def backward(self, ctx: Context, dy: Array) -> Any:
-        return quotient(dy, 2 * ctx.saved[0])
+        return quotient(dy, 2 * ctx.saved[0] + 0.0)  # the root of -0 is -0
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         return x == 0, x > 0
 
 
@@ -72,7 +72,7 @@ class Abs(Op):
     def backward(self, ctx: Context, dy: Array) -> Any:
         return dy * np.sign(ctx.saved[0])
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         return x == 0, x > 0
 
 
@@ -83,8 +83,10 @@ class Clip(Op):
     undefined = "x = low and x = high, where dx = dy"
 
     def __init__(self, low: float | None, high: float | None) -> None:
-        self.low = -np.inf if low is None else low
-        self.high = np.inf if high is None else high
+        self.low = -np.inf if low is None else float(low)
+        self.high = np.inf if high is None else float(high)
+        if not self.low <= self.high:
+            raise ValueError(f"clip: low must be at most high, got {low} and {high}")
 
     def forward(self, ctx: Context, x: Array) -> Any:
         ctx.saved = (x,)
@@ -94,8 +96,8 @@ class Clip(Op):
         (x,) = ctx.saved
         return dy * ((x >= self.low) & (x <= self.high))
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
-        return (x == self.low) | (x == self.high), (x > self.low) & (x < self.high)
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
+        return np.isfinite(x) & ((x == self.low) | (x == self.high)), (x > self.low) + 2 * (x > self.high)
 
 
 class Maximum(Op):
@@ -107,11 +109,12 @@ class Maximum(Op):
         ctx.saved = (self._first(x, y) | (x != x), x.shape, y.shape)
         return self._choose(x, y)
 
-    def backward(self, ctx: Context, dz: Array) -> tuple[Array, Array]:
+    def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
         first, x, y = ctx.saved
-        return unbroadcast(dz * first, x), unbroadcast(dz * ~first, y)
+        needs_x, needs_y = ctx.needs
+        return unbroadcast(dz * first, x) if needs_x else None, unbroadcast(dz * ~first, y) if needs_y else None
 
-    def kinks(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array, y: Array) -> tuple[Array, Array]:
         return x == y, x > y
 
     _first: np.ufunc = np.greater_equal
@@ -134,9 +137,11 @@ class Where(Op):
         ctx.saved = (condition, x.shape, y.shape)
         return np.where(condition, x, y)
 
-    def backward(self, ctx: Context, dz: Array) -> tuple[None, Array, Array]:
+    def backward(self, ctx: Context, dz: Array) -> tuple[None, Array | None, Array | None]:
         condition, x, y = ctx.saved
-        return None, unbroadcast(np.where(condition, dz, 0), x), unbroadcast(np.where(condition, 0, dz), y)
+        _, needs_x, needs_y = ctx.needs
+        dx = unbroadcast(np.where(condition, dz, 0), x) if needs_x else None
+        return None, dx, unbroadcast(np.where(condition, 0, dz), y) if needs_y else None
 
 
 class Compare(Op):
@@ -145,7 +150,11 @@ class Compare(Op):
     is_differentiable = False
 
     def __init__(self, compare: np.ufunc) -> None:
-        self.compare = compare
+        self.compare, self.kind = compare, compare.__name__
 
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
         return self.compare(x, y)
+
+    def kinks(self, ctx: Context, x: Array, y: Array) -> tuple[Array, Array]:
+        made = self.compare(x, y)
+        return np.zeros(made.shape, bool), made  # what is made of it may jump where it changes

@@ -20,7 +20,7 @@ class MatMul(Op):
 
     def forward(self, ctx: Context, a: Array, b: Array) -> Array:
         ctx.saved = (a, b)
-        if a.ndim == b.ndim == 2:
+        if a.ndim == b.ndim == 2 and a.shape[1] == len(b):
             c = ctx.output("c", (len(a), b.shape[1]), a.dtype)
             multiply(a, b, c)
             return c

@@ -65,9 +65,9 @@ class MaxPool(Pool):
         kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, **self.numbers())
         return dx
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
-        ctx = Context()
-        y, (_, index, _) = self.forward(ctx, x), ctx.saved
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
+        own = Context()
+        y, (_, index, _) = self.forward(own, x), own.saved
         on = self.windows_on(x)
         # as much behind as the last window reaches, which with ``ceil`` is more than the padding
         behind = [

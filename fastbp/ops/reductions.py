@@ -136,7 +136,7 @@ class Max(Reduction):
         rows[np.arange(len(place)), place] = dy.reshape(-1)
         return rows.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
 
-    def kinks(self, x: Array) -> tuple[Array, Array]:
+    def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         rows, place, shape = self._rows(x)
         best = rows[np.arange(len(rows)), place][:, None]
         return ((rows == best).sum(axis=1) > 1).reshape(shape), place

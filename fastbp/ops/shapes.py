@@ -6,6 +6,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from fastbp._checks import Array
 from fastbp.op import Context, Op
@@ -14,7 +15,7 @@ from fastbp.op import Context, Op
 class Reshape(Op):
     """x with another shape of as many elements, in row-major order."""
 
-    def __init__(self, shape: int | tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
 
     def forward(self, ctx: Context, x: Array) -> Array:
@@ -90,7 +91,7 @@ class Index(Op):
 
 def _parts(x: Array, axis: int, places: Sequence[int]) -> tuple[Array, ...]:
     """Views of the parts of x that lie between these places of an axis."""
-    before = (slice(None),) * (axis % x.ndim)
+    before = (slice(None),) * axis
     return tuple(x[(*before, slice(start, stop))] for start, stop in pairwise(places))
 
 
@@ -101,12 +102,13 @@ class Concatenate(Op):
         self.axis = axis
 
     def forward(self, ctx: Context, *arrays: Array) -> Array:
-        y = np.concatenate(arrays, self.axis)
-        ctx.saved = tuple(accumulate((x.shape[self.axis] for x in arrays), initial=0))
+        axis = normalize_axis_index(self.axis, arrays[0].ndim)
+        y = np.concatenate(arrays, axis)
+        ctx.saved = axis, list(accumulate((x.shape[axis] for x in arrays), initial=0))
         return y
 
     def backward(self, ctx: Context, dy: Array) -> tuple[Array, ...]:
-        return _parts(dy, self.axis, ctx.saved)
+        return _parts(dy, *ctx.saved)
 
 
 class Stack(Op):
@@ -128,11 +130,12 @@ class Split(Op):
     returns_new = True
     accumulates = (0,)
 
-    def __init__(self, parts: int | tuple[int, ...], axis: int = 0) -> None:
+    def __init__(self, parts: int | Sequence[int], axis: int = 0) -> None:
         self.parts, self.axis = parts, axis
 
     def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
-        n = x.shape[self.axis]
+        axis = normalize_axis_index(self.axis, x.ndim)
+        n = x.shape[axis]
         if not isinstance(self.parts, int):
             places = [0, *(min(max(place + n if place < 0 else place, 0), n) for place in self.parts), n]
         elif self.parts < 1 or n % self.parts:
@@ -141,13 +144,13 @@ class Split(Op):
             places = [n // self.parts * part for part in range(self.parts + 1)]
         if any(start > stop for start, stop in pairwise(places)):
             raise ValueError(f"the places to split at must rise, got {self.parts}")
-        ctx.saved = (x.shape, places)
-        return _parts(x, self.axis, places)
+        ctx.saved = (x.shape, axis, places)
+        return _parts(x, axis, places)
 
     def backward(self, ctx: Context, *dys: Array | None) -> Array:
-        shape, places = ctx.saved
+        shape, axis, places = ctx.saved
         dx, adds = ctx.gradient(0, shape, next(dy for dy in dys if dy is not None))
-        for part, dy in zip(_parts(dx, self.axis, places), dys, strict=True):
+        for part, dy in zip(_parts(dx, axis, places), dys, strict=True):
             if adds and dy is not None:
                 part += dy
             elif not adds:

@@ -89,4 +89,4 @@ def kinks(replay: Replay, node: Node) -> tuple[Array, Array] | None:
     """`Op.kinks` of a node on its inputs."""
     inputs = replay.inputs[node]
     with np.errstate(all="ignore"):
-        return node.op.kinks(*(walk.equal_dtypes(inputs) if node.op.needs_equal_dtypes else inputs))
+        return node.op.kinks(node, *(walk.equal_dtypes(inputs) if node.op.needs_equal_dtypes else inputs))
