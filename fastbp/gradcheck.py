@@ -170,7 +170,7 @@ class _Tally:
         numerical, allowed = slope
         error = abs(gradient - numerical)
         share = error / allowed if allowed else (math.inf if error else 0.0)
-        if not share <= self.worst:  # so that NaN counts as wrong
+        if not share <= self.worst and not math.isnan(self.worst):  # so that NaN counts as wrong, and stays
             self.worst = share
             self.complaint = f"{name}: gradient {gradient:.9g}, numerical slope {numerical:.9g}"
 

@@ -172,6 +172,13 @@ def test_a_wrong_gradient_of_a_black_box_is_found():
         fb.check_gradients(graph.sum(cube(x)))
 
 
+def test_nan_as_a_gradient_is_found():
+    x = Variable([1.0, 2.0], "x")
+    square = graph.custom(lambda ctx, x: x * x, lambda ctx, dy: np.array([np.nan, 4.0]))
+    with pytest.raises(fb.GradientError, match=r"x\[0\]: gradient nan, numerical slope 2"):
+        fb.check_gradients(graph.sum(square(x)))
+
+
 def test_a_black_box_cannot_change_what_it_gets():
     def forward(ctx, x):
         x[0] = 5

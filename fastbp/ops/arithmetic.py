@@ -133,4 +133,5 @@ class Power(Op):
         by_x = (x == 0) & (p < 1) & (p != 0) & needs_x
         by_p = ((x < 0) | ((x == 0) & (p <= 0))) & needs_p
         is_smooth = (p >= 1) & (p == np.round(p)) & (not needs_p)
-        return by_x | by_p, np.where(is_smooth, 1, np.sign(x) + 3 * (p > 0))
+        has_value = (x >= 0) | (p == np.round(p))
+        return by_x | by_p, np.where(is_smooth, 9, np.sign(x) + 3 * (p > 0) + 6 * ~has_value)
