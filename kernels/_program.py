@@ -169,6 +169,44 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
     return call.record, 0
 
 
+# What a call makes of arrays and numbers that do not fit.
+REFUSED = (TypeError, ValueError, AttributeError, KeyError, OverflowError)
+
+
+class Entry:
+    """A task for arrays that are just as it wants them: a compiled function checks and describes them, and runs it.
+
+    The checks, copies and records of `submit` take five times as long as such a call. ``enter(task, record, threads,
+    ...)`` is a kernel that gives False, and has done nothing, where the arrays do not fit; with one thread it runs the
+    task at once.
+    """
+
+    def __init__(self, layout, task, enter):
+        self.layout, self.task, self.enter = layout, task, enter
+
+    def run(self, dtype, work, *arguments):
+        """Whether the task has run, over threads if ``work`` is worth them; one of `REFUSED`, or False, if not."""
+        calls, key = _runtime.own.calls, (self, dtype.char)
+        enter, task, call = calls.get(key) or self._prepare(dtype)
+        if work < _runtime.PARALLEL_WORK or _runtime.team() == 1:
+            return enter(task, call.address, 1, *arguments)
+        calls.pop(key, None)  # in use until it has run: a signal handler may compute, too
+        done = enter(task, call.address, _runtime.team(), *arguments)
+        if done:
+            run(call.steps, _runtime.team())
+        calls[key] = enter, task, call
+        return done
+
+    def _prepare(self, dtype):
+        """What calls need, kept for this Python thread, so that no other writes to its record."""
+        if recorder():  # the task is to be recorded, which `submit` does
+            raise ValueError
+        call = Call(self.layout, dtype, self.task)
+        call.steps[:, 2] = 1
+        prepared = _runtime.own.calls[self, dtype.char] = self.enter.serial(dtype), self.task.address(dtype), call
+        return prepared
+
+
 def in_order(*arrays):
     """The arrays in C order; while a program is recorded they must be so already."""
     ordered = [None if x is None else rows(x) for x in arrays]

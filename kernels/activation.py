@@ -15,7 +15,7 @@ from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
 from fastbp.kernels._jit import call, index, inner, kernel, task, vector
 from fastbp.kernels._pointers import address, constant, itemsize, load, pointer, pointer_at, store
-from fastbp.kernels._program import Call, NotRecordable, addresses_of, recorder, run, submit
+from fastbp.kernels._program import REFUSED, Entry, NotRecordable, addresses_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
@@ -98,8 +98,8 @@ def _activation_backward(p, t, threads):
 _record = ACTIVATION.at
 
 
-@kernel(lambda real: (vector(real), vector(real), vector(real, out=True), *[index] * 4, real))
-def _enter(x, y, out, task, record, threads, activation, slope):
+@kernel(lambda real: (*[index] * 3, vector(real), vector(real), vector(real, out=True), index, real))
+def _enter(task, record, threads, x, y, out, activation, slope):
     """Describe arrays of one size in the record and, with one thread, run the task; False if they do not fit."""
     if not IDENTITY <= activation <= TANH or (activation == LEAKY_RELU and not slope > 0):
         return False
@@ -115,42 +115,21 @@ def _enter(x, y, out, task, record, threads, activation, slope):
     return True
 
 
-def _enters(task, x, y, out, activation, slope):
-    """Run the task if the arrays are just as it wants them; False, and nothing done, if not.
+_enter_forward = Entry(ACTIVATION, _activation_forward, _enter)
+_enter_backward = Entry(ACTIVATION, _activation_backward, _enter)
 
-    The checks of `_check` and `_run` take five times as long as a call does.
-    """
-    calls = _runtime.own.calls
+
+def _enters(entry, x, y, out, activation, slope):
+    """Run the task if the arrays are just as it wants them; False, and nothing done, if not."""
     try:
-        shape, dtype = out.shape, out.dtype
+        shape = out.shape
         if x.shape != shape or y.shape != shape or not out.flags.carray:
             return False
         given = x.reshape(-1)
         saved = given if y is x else y.reshape(-1)
-        threads = 1 if out.size * WORK_PER_ELEMENT < _runtime.PARALLEL_WORK else _runtime.team()
-        prepared = calls.get((task, dtype.char)) or _prepare(task, dtype)
-        entry, entry_of_task, steps, record, _ = prepared
-        if threads > 1:
-            calls.pop((task, dtype.char), None)  # in use until it has run: a signal handler may compute, too
-        done = entry(given, saved, out.reshape(-1), entry_of_task, record, threads, activation, slope)
-        if threads > 1:
-            if done:
-                run(steps, threads)
-            calls[task, dtype.char] = prepared
-        return done
-    except (TypeError, ValueError, AttributeError, KeyError, OverflowError):
+        return entry.run(out.dtype, out.size * WORK_PER_ELEMENT, given, saved, out.reshape(-1), activation, slope)
+    except REFUSED:
         return False
-
-
-def _prepare(task, dtype):
-    """What calls of `_enter` for the task need, kept for this Python thread: no other writes to its record."""
-    if recorder():  # the task is to be recorded
-        raise ValueError
-    call = Call(ACTIVATION, dtype, task)
-    call.steps[:, 2] = 1
-    prepared = _enter.serial(dtype), task.address(dtype), call.steps, call.address, call
-    _runtime.own.calls[task, dtype.char] = prepared
-    return prepared
 
 
 def _check(activation, slope, direction, **arrays):
@@ -168,7 +147,7 @@ def _check(activation, slope, direction, **arrays):
 
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
-    if _enters(_activation_forward, x, x, out, activation, slope):
+    if _enters(_enter_forward, x, x, out, activation, slope):
         return
     _check(activation, slope, "forward", x=x, out=out)
     _run(_activation_forward, x, None, out, activation, slope)
@@ -176,7 +155,7 @@ def activation_forward(x, out, activation, slope=0.0):
 
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
-    if _enters(_activation_backward, dy, y, dx, activation, slope):
+    if _enters(_enter_backward, dy, y, dx, activation, slope):
         return
     _check(activation, slope, "backward", dy=dy, y=y, dx=dx)
     _run(_activation_backward, dy, y, dx, activation, slope)

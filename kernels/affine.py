@@ -15,9 +15,9 @@ import numpy as np
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_number, check_output, distinct, require_real, rows
-from fastbp.kernels._jit import task
-from fastbp.kernels._pointers import constant, load, pointer_at, shift, stack_buffer, store
-from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
+from fastbp.kernels._jit import array, call, index, kernel, task, vector
+from fastbp.kernels._pointers import address, constant, itemsize, load, pointer, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._program import REFUSED, Entry, NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import (
@@ -279,8 +279,37 @@ def _column_sums(p, t, threads):
     return 0
 
 
+_record = _COLUMN_SUMS.at
+
+
+@kernel(lambda real: (*[index] * 3, array(real, 2, layout="C"), vector(real, out=True), real, real))
+def _enter(task, record, threads, delta, out, alpha, beta):
+    """Describe the arrays in the record and, with one thread, run the task; False if they do not fit."""
+    p, size = _record(record, alpha), itemsize(pointer(out))
+    start, first = address(delta), address(out)
+    if delta.shape[1] != out.size or (start < first + out.size * size and first < start + delta.size * size):
+        return False
+    p.delta, p.out, p.rows, p.columns, p.alpha, p.beta = start, first, delta.shape[0], out.size, alpha, beta
+    if threads == 1:
+        call(task, record, 0, 1)
+    return True
+
+
+_enter_column_sums = Entry(_COLUMN_SUMS, _column_sums, _enter)
+
+
+def _enters(delta, b, alpha, beta):
+    """Add the columns if the arrays are just as the task wants them; False, and nothing done, if not."""
+    try:
+        return _enter_column_sums.run(b.dtype, delta.size, delta, b, alpha, beta)
+    except REFUSED:
+        return False
+
+
 def _add_columns(name, key, delta, b, alpha, beta, *, is_rate=False):
     """b = alpha sum_n delta[n] + beta b; is_rate: alpha is the negative learning rate."""
+    if _enters(delta, b, alpha, beta):
+        return
     if getattr(delta, "ndim", 0) != 2 or delta.shape[1:] != getattr(b, "shape", None) or b.dtype != delta.dtype:
         if b is None:
             raise ValueError(f"{name}: {key} must be an array of the shape (O,), got None")
