@@ -26,7 +26,7 @@ def as_real(value: npt.ArrayLike, dtype: Real, name: str) -> Array:
 
     Integers, booleans and other floats are converted; complex, object, text and dates are refused.
     """
-    array = _as_numbers(value, name)
+    array = as_numbers(value, name)
     if array.dtype == dtype and array.flags.aligned and all(step % dtype.itemsize == 0 for step in array.strides):
         return np.asarray(array)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, which `check_finite` finds
@@ -35,7 +35,7 @@ def as_real(value: npt.ArrayLike, dtype: Real, name: str) -> Array:
 
 def common_real(*values: Any, names: Sequence[str]) -> tuple[Array, ...]:
     """All ``values`` in their common dtype, as NumPy promotes them, but float32 at least and float64 at most."""
-    arrays = [_as_numbers(value, name) for value, name in zip(values, names, strict=True)]
+    arrays = [as_numbers(value, name) for value, name in zip(values, names, strict=True)]
     promoted = np.result_type(np.float32, *(array.dtype for array in arrays))
     dtype = REALS[0] if promoted == REALS[0] else REALS[1]
     return tuple(as_real(array, dtype, name) for array, name in zip(arrays, names, strict=True))
@@ -52,7 +52,8 @@ def as_array(value: Any, name: str) -> Array:
     return np.asarray(array)
 
 
-def _as_numbers(value: Any, name: str) -> Array:
+def as_numbers(value: Any, name: str) -> Array:
+    """``value`` as an array of integers, booleans or floats of any dtype; TypeError for anything else."""
     array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
@@ -138,6 +139,13 @@ def check_lengths(x: Array, y: Array) -> None:
         raise ValueError(f"x and y must have the same length, got {len(x)} samples and {got}")
     if len(x) == 0:
         raise ValueError("x has no samples")
+
+
+def check_outputs(u: Array, t: Array) -> None:
+    """Refuse outputs that are not (N, O), and targets of another number."""
+    if u.ndim != 2:
+        raise ValueError(f"u must have the shape (N, O), got {u.shape}")
+    check_lengths(u, t)
 
 
 def class_targets(t: Array, classes: int, dtype: Real) -> Array:

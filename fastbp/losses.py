@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import functional, kernels
-from fastbp._checks import Array, Real, as_real, check_lengths, class_targets, common_real, real_targets, share_targets
+from fastbp._checks import Array, Real, as_real, check_outputs, class_targets, common_real, real_targets, share_targets
 from fastbp.op import Context, Op
 
 LossFunction = Callable[[Array, Array], tuple[float, Array]]
@@ -42,6 +42,11 @@ class Loss(Op):
         """Targets checked and converted to what `compute` takes, for a network of that many outputs."""
         raise NotImplementedError
 
+    def targets_of(self, u: Array, t: Array) -> Array:
+        """`targets` for outputs u (N, O), which are checked, too."""
+        check_outputs(u, t)
+        return self.targets(t, u.shape[1], u.dtype)
+
     def compute(self, u: Array, t: Array, delta: Array) -> float:
         """The value, and the gradient written into ``delta``."""
         raise NotImplementedError
@@ -55,12 +60,7 @@ class Loss(Op):
             raise TypeError("there is no gradient by the targets: give an array, or Variable(..., constant=True)")
         if u.dtype.kind != "f":
             (u,) = common_real(u, names=["u"])
-        targets = t
-        if not isinstance(self, UserLoss):
-            if u.ndim != 2:
-                raise ValueError(f"u must have the shape (N, O), got {u.shape}")
-            check_lengths(u, t)
-            targets = self.targets(t, u.shape[1], u.dtype)
+        targets = self.targets_of(u, t)
         delta = ctx.output("delta", u.shape, u.dtype)
         ctx.saved = (delta,)
         return np.array(self.compute(u, targets, delta), u.dtype)
@@ -189,6 +189,9 @@ class UserLoss(Loss):
         self.function = function
 
     def targets(self, t: Array, outputs: int, dtype: Real) -> Array:
+        return t
+
+    def targets_of(self, u: Array, t: Array) -> Array:
         return t
 
     def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:

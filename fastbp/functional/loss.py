@@ -6,16 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import kernels
-from fastbp._checks import Array, as_array, check_lengths, class_targets, common_real, real_targets, share_targets
+from fastbp._checks import Array, as_array, check_outputs, class_targets, common_real, real_targets, share_targets
 
 
 def _loss(u: npt.ArrayLike, t: npt.ArrayLike, targets: Any) -> tuple[Array, Array, Array]:
     """Outputs (N, O) and their targets as the kernels take them, and room for the gradient."""
     (outputs,) = common_real(u, names=["u"])
-    if outputs.ndim != 2:
-        raise ValueError(f"u must have the shape (N, O), got {outputs.shape}")
     given = as_array(t, "targets")
-    check_lengths(outputs, given)
+    check_outputs(outputs, given)
     return outputs, targets(given, outputs.shape[1], outputs.dtype), np.empty_like(outputs, order="C")
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastbp._checks import Array, Real, as_array
+from fastbp._checks import Array, Real, as_numbers
 from fastbp.graph import walk
 from fastbp.graph.anomaly import first_anomaly, watch
 from fastbp.graph.kinks import UndefinedGradientError, UndefinedGradientWarning, UndefinedReport, find
@@ -24,9 +24,7 @@ def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
     """
     if isinstance(value, Handle):
         raise TypeError(f"{name} must be an array, got a Variable: write .value")
-    array = as_array(value, name)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    array = as_numbers(value, name)
     dtype = array.dtype.newbyteorder("=")
     if dtype.kind == "f":
         dtype = np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)

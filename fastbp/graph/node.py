@@ -97,7 +97,6 @@ class Node(Context):
 class Part:
     """One of several outputs of a node."""
 
-    outputs = 1
     __slots__ = ("changed", "dtype", "grad", "index", "inputs", "is_differentiable", "name", "number")
 
     def __init__(self, node: Node, index: int, dtype: Real) -> None:

@@ -19,6 +19,11 @@ from fastbp.op import clock
 _by_number = attrgetter("number")
 _MADE = (Node, Part)
 _SHOWN = 5  # inputs that a message names
+# What is raised anew with the node in its message; other errors get a note.
+_REWORDED: dict[type[BaseException], type[Exception]] = {
+    **{kind: kind for kind in (ValueError, IndexError, TypeError)},
+    np.exceptions.AxisError: ValueError,
+}
 
 
 def ancestors(root: Source) -> list[Node | Part]:
@@ -97,11 +102,11 @@ def blame(node: Node, arrays: Sequence[Array], error: BaseException) -> NoReturn
     """Raise the ``error`` of a forward pass with the node and the shapes of its inputs in its message."""
     shown = [f"{describe(source)} {x.shape}" for source, x in zip(node.inputs, arrays[:_SHOWN], strict=False)]
     inputs = ", ".join([*shown, "..."] if len(arrays) > _SHOWN else shown)
-    for kind, kinds in ((ValueError, (ValueError, np.exceptions.AxisError)), (IndexError, ()), (TypeError, ())):
-        if type(error) in (kind, *kinds):
-            # kernels have said who they are, too
-            text = re.sub(rf"^{re.escape(node.op.kind)}\w*: ", "", str(error).strip())
-            raise kind(f"{node.name or node.op.kind}: {text}; inputs: {inputs}") from error
+    kind = _REWORDED.get(type(error))
+    if kind is not None:
+        # kernels have said who they are, too
+        text = re.sub(rf"^{re.escape(node.op.kind)}\w*: ", "", str(error).strip())
+        raise kind(f"{node.name or node.op.kind}: {text}; inputs: {inputs}") from error
     error.add_note(f"in the forward pass of {describe(node)}, inputs: {inputs}")
     raise error
 
