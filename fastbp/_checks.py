@@ -47,6 +47,8 @@ def as_array(value: Any, name: str) -> Array:
         array = np.asanyarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is no rectangular array: {error}") from None
+    if type(array) is np.ndarray:
+        return array
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it first, for instance with {name}.filled(0)")
     return np.asarray(array)
@@ -183,10 +185,11 @@ def as_labels(y: Array, classes: int) -> npt.NDArray[np.int64]:
     """Class indices as int64; each must be from 0 to classes - 1."""
     if y.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers (class indices), got dtype {y.dtype}")
-    if y.size and (y.min() < 0 or y.max() >= classes):
+    labels = np.ascontiguousarray(y, np.int64)
+    if y.size and labels.view(np.uint64).max() >= classes:  # without their sign, negative ones are the largest
         row = int(np.argmax((y < 0) | (y >= classes)))
         raise ValueError(f"labels must be from 0 to {classes - 1}, but row {row} has {y[row]}")
-    return np.ascontiguousarray(y, np.int64)
+    return labels
 
 
 def as_one_of_k(y: Array, classes: int, dtype: Real) -> Array:

@@ -1,7 +1,5 @@
 """Views and checks that the public kernels share."""
 
-from typing import Any
-
 import numpy as np
 
 # Elements that one task of an elementwise kernel takes. Fixed, so that sums over chunks do not depend on the threads.
@@ -45,25 +43,6 @@ def alike(name: str, **arrays: np.ndarray) -> None:
     check_output(name, *others[-1])
 
 
-def plain(out: Any, *inputs: Any) -> bool:
-    """Whether arrays are just as kernels want them: alike, in C order, and ``out`` apart from the others or one.
-
-    What it says no to may still do, after the checks and copies that take several times as long.
-    """
-    try:
-        shape, dtype = out.shape, out.dtype
-        if not out.flags.carray or dtype.char not in "fd":
-            return False
-        for x in inputs:
-            if x is out:
-                continue
-            if x.shape != shape or x.dtype is not dtype or not x.flags.c_contiguous or np.may_share_memory(x, out):
-                return False
-    except (AttributeError, TypeError):
-        return False
-    return True
-
-
 def check_number(name: str, **numbers: object) -> None:
     """Refuse what is no number."""
     for key, value in numbers.items():
@@ -82,6 +61,16 @@ def flat(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     if aligned and all(x.flags.f_contiguous for x in arrays):
         return tuple(x.T.reshape(-1) for x in arrays)
     return tuple(np.array(x, order="C").reshape(-1) for x in arrays)
+
+
+def vectors(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Arrays in C order as one-dimensional views; ValueError for others, of which these would be copies."""
+    made = []
+    for x in arrays:
+        if not x.flags.c_contiguous:
+            raise ValueError
+        made.append(x.ravel())
+    return made
 
 
 def unflat(result: np.ndarray, out: np.ndarray) -> None:

@@ -4,6 +4,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastbp.kernels._jit import inner
+
 _INDEX = ir.IntType(64)
 
 
@@ -128,6 +130,19 @@ def itemsize(typing_context, pointer):
     """Bytes of an element."""
     size = pointer.dtype.bitwidth // 8
     return types.int64(pointer), lambda context, builder, signature, arguments: _INDEX(size)
+
+
+@inner
+def overlap(x, y):
+    """Whether two arrays in C order share memory."""
+    x_start, y_start = address(x), address(y)
+    return y_start < x_start + x.size * itemsize(pointer(x)) and x_start < y_start + y.size * itemsize(pointer(y))
+
+
+@inner
+def overlap_shifted(x, y):
+    """Whether they do, without being the same array element by element."""
+    return address(x) != address(y) and overlap(x, y)
 
 
 @intrinsic(prefer_literal=True)

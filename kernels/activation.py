@@ -13,9 +13,18 @@ NaN passes through all of them. Input and output may be the same array.
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
-from fastbp.kernels._jit import call, index, inner, kernel, task, vector
-from fastbp.kernels._pointers import address, constant, itemsize, load, pointer, pointer_at, store
-from fastbp.kernels._program import REFUSED, Entry, NotRecordable, addresses_of, recorder, submit
+from fastbp.kernels._jit import index, inner, kernel, task, vector
+from fastbp.kernels._pointers import address, constant, load, overlap_shifted, pointer_at, store
+from fastbp.kernels._program import (
+    REFUSED,
+    STEPS,
+    Entry,
+    NotRecordable,
+    addresses_of,
+    finish,
+    recorder,
+    submit,
+)
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
@@ -98,38 +107,30 @@ def _activation_backward(p, t, threads):
 _record = ACTIVATION.at
 
 
-@kernel(lambda real: (*[index] * 3, vector(real), vector(real), vector(real, out=True), index, real))
-def _enter(task, record, threads, x, y, out, activation, slope):
-    """Describe arrays of one size in the record and, with one thread, run the task; False if they do not fit."""
+@inner
+def _describe(p, x, y, out, activation, slope):
+    """Whether arrays of one size, and the numbers, fit; they are in the record ``p`` then."""
     if not IDENTITY <= activation <= TANH or (activation == LEAKY_RELU and not slope > 0):
         return False
-    p = _record(record, slope)
-    first, size = address(out), out.size * itemsize(pointer(out))
-    for other in (address(x), address(y)):
-        if other != first and other < first + size and first < other + size:
-            return False
-    p.x, p.y, p.out, p.size = address(x), address(y), first, out.size
+    if overlap_shifted(x, out) or overlap_shifted(y, out):
+        return False
+    p.x, p.y, p.out, p.size = address(x), address(y), address(out), out.size
     p.activation, p.slope = activation, slope
-    if threads == 1:
-        call(task, record, 0, 1)
     return True
 
 
-_enter_forward = Entry(ACTIVATION, _activation_forward, _enter)
-_enter_backward = Entry(ACTIVATION, _activation_backward, _enter)
+@kernel(lambda real: (STEPS, index, vector(real), vector(real, out=True), index, real))
+def _enter_forward(steps, threads, x, out, activation, slope):
+    return _describe(_record(steps[0, 1], slope), x, x, out, activation, slope) and finish(steps, threads)
 
 
-def _enters(entry, x, y, out, activation, slope):
-    """Run the task if the arrays are just as it wants them; False, and nothing done, if not."""
-    try:
-        shape = out.shape
-        if x.shape != shape or y.shape != shape or not out.flags.carray:
-            return False
-        given = x.reshape(-1)
-        saved = given if y is x else y.reshape(-1)
-        return entry.run(out.dtype, out.size * WORK_PER_ELEMENT, given, saved, out.reshape(-1), activation, slope)
-    except REFUSED:
-        return False
+@kernel(lambda real: (STEPS, index, vector(real), vector(real), vector(real, out=True), index, real))
+def _enter_backward(steps, threads, dy, y, dx, activation, slope):
+    return _describe(_record(steps[0, 1], slope), dy, y, dx, activation, slope) and finish(steps, threads)
+
+
+_forward = Entry(ACTIVATION, _enter_forward, _activation_forward)
+_backward = Entry(ACTIVATION, _enter_backward, _activation_backward)
 
 
 def _check(activation, slope, direction, **arrays):
@@ -147,16 +148,27 @@ def _check(activation, slope, direction, **arrays):
 
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
-    if _enters(_enter_forward, x, x, out, activation, slope):
-        return
+    try:  # in as few steps as may be: a graph of small arrays waits for them
+        fit = x.shape == out.shape and x.flags.c_contiguous and out.flags.c_contiguous and type(activation) is int
+        work = out.size * WORK_PER_ELEMENT
+        if fit and _forward.run(out.dtype, work, x.ravel(), out.ravel(), activation, slope):
+            return
+    except REFUSED:
+        pass  # what follows says why, or makes copies
     _check(activation, slope, "forward", x=x, out=out)
     _run(_activation_forward, x, None, out, activation, slope)
 
 
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
-    if _enters(_enter_backward, dy, y, dx, activation, slope):
-        return
+    try:
+        fit = dy.shape == y.shape == dx.shape and type(activation) is int
+        in_order = dy.flags.c_contiguous and y.flags.c_contiguous and dx.flags.c_contiguous
+        work = dx.size * WORK_PER_ELEMENT
+        if fit and in_order and _backward.run(dx.dtype, work, dy.ravel(), y.ravel(), dx.ravel(), activation, slope):
+            return
+    except REFUSED:
+        pass
     _check(activation, slope, "backward", dy=dy, y=y, dx=dx)
     _run(_activation_backward, dy, y, dx, activation, slope)
 

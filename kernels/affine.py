@@ -15,9 +15,9 @@ import numpy as np
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_number, check_output, distinct, require_real, rows
-from fastbp.kernels._jit import array, call, index, kernel, task, vector
-from fastbp.kernels._pointers import address, constant, itemsize, load, pointer, pointer_at, shift, stack_buffer, store
-from fastbp.kernels._program import REFUSED, Entry, NotRecordable, address_of, recorder, submit
+from fastbp.kernels._jit import array, index, kernel, task, vector
+from fastbp.kernels._pointers import address, constant, load, overlap, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._program import REFUSED, STEPS, Entry, NotRecordable, address_of, finish, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import (
@@ -282,20 +282,18 @@ def _column_sums(p, t, threads):
 _record = _COLUMN_SUMS.at
 
 
-@kernel(lambda real: (*[index] * 3, array(real, 2, layout="C"), vector(real, out=True), real, real))
-def _enter(task, record, threads, delta, out, alpha, beta):
-    """Describe the arrays in the record and, with one thread, run the task; False if they do not fit."""
-    p, size = _record(record, alpha), itemsize(pointer(out))
-    start, first = address(delta), address(out)
-    if delta.shape[1] != out.size or (start < first + out.size * size and first < start + delta.size * size):
+@kernel(lambda real: (STEPS, index, array(real, 2, layout="C"), vector(real, out=True), real, real))
+def _enter(steps, threads, delta, out, alpha, beta):
+    """delta (N, O), out (O,)."""
+    if delta.shape[1] != out.size or overlap(delta, out):
         return False
-    p.delta, p.out, p.rows, p.columns, p.alpha, p.beta = start, first, delta.shape[0], out.size, alpha, beta
-    if threads == 1:
-        call(task, record, 0, 1)
-    return True
+    p = _record(steps[0, 1], alpha)
+    p.delta, p.out, p.rows, p.columns = address(delta), address(out), delta.shape[0], out.size
+    p.alpha, p.beta = alpha, beta
+    return finish(steps, threads)
 
 
-_enter_column_sums = Entry(_COLUMN_SUMS, _column_sums, _enter)
+_enter_column_sums = Entry(_COLUMN_SUMS, _enter, _column_sums)
 
 
 def _enters(delta, b, alpha, beta):

@@ -10,15 +10,16 @@ by element, so that it is done in vectors.
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from numba import carray
+from numba import carray, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat
-from fastbp.kernels._jit import task
-from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
-from fastbp.kernels._program import addresses_of, in_order, submit
+from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat, vectors
+from fastbp.kernels._jit import index, kernel, task, vector
+from fastbp.kernels._pointers import address, constant, integer, load, overlap, pointer, pointer_at, shift, store
+from fastbp.kernels._program import REFUSED, STEPS, Entry, addresses_of, finish, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
 from fastbp.kernels.pool import check_pool, count_of, on_axes, place_at, pool_windows_of
@@ -95,6 +96,39 @@ def _avg_pool_backward(p, t, threads):
     return 0
 
 
+_record = AVG_POOL.at
+
+
+@kernel(lambda real: (STEPS, index, vector(types.int64), vector(real), vector(real)))
+def _enter(steps, threads, numbers, images, results):
+    """images (planes, image), results (planes, windows); ``numbers``: those of `_Tables`."""
+    if results.size == 0 or overlap(images, results):
+        return False
+    image, windows = numbers[3], numbers[4]
+    planes = results.size // windows
+    if images.size != planes * image:
+        return False
+    p = _record(steps[0, 1], pointer(images))
+    p.images, p.results, p.planes, p.image, p.windows = address(images), address(results), planes, image, windows
+    p.counts, p.table, p.spans = numbers[0], numbers[1], numbers[2]
+    return finish(steps, threads)
+
+
+_enter_forward = Entry(AVG_POOL, _enter, _avg_pool_forward)
+_enter_backward = Entry(AVG_POOL, _enter, _avg_pool_backward)
+
+
+def _enters(entry, on, count_padding, images, results, out):
+    """Run the task if the arrays, of which ``out`` is written, are just as it wants them; False if not."""
+    try:
+        if not out.flags.carray or results.shape != (*images.shape[:2], *on.output):
+            return False
+        numbers = _tables(on, count_padding, images.dtype).numbers
+        return entry.run(images.dtype, _work(on, results), numbers, *vectors(images, results))
+    except REFUSED:
+        return False
+
+
 def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=False, count_padding=True):
     """The mean of every window.
 
@@ -121,6 +155,8 @@ def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=F
     """
     name = "avg_pool_forward"
     on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
+    if _enters(_enter_forward, on, count_padding, x, out, out):
+        return
     check_pool(name, on, None, x=x, out=out)
     check_output(name, "out", out)
     distinct(name, out, x)
@@ -134,6 +170,8 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
     """dx[i] = the sum of dy / count over the windows with i in them; the numbers as of `avg_pool_forward`."""
     name = "avg_pool_backward"
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
+    if _enters(_enter_backward, on, count_padding, dx, dy, dx):
+        return
     check_pool(name, on, None, dx=dx, dy=dy)
     check_output(name, "dx", dx)
     distinct(name, dx, dy)
@@ -145,23 +183,33 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
 
 def _run(pool, on, count_padding, images, results):
     """Run the task ``pool`` on arrays in C order."""
-    tables, addresses = _tables(on, count_padding, images.dtype)
-    planes, image, windows = math.prod(images.shape[:2]), math.prod(on.image), math.prod(on.output)
-    values = *addresses_of(images, results), *addresses, planes, image, windows, 0.0
-    wide = _runtime.pays_threads(results.size * math.prod(on.size))
+    tables = _tables(on, count_padding, images.dtype)
+    counts, table, spans, image, windows = tables.numbers.tolist()
+    values = *addresses_of(images, results), counts, table, spans, math.prod(images.shape[:2]), image, windows, 0.0
+    wide = _runtime.pays_threads(_work(on, results))
     submit(AVG_POOL, images.dtype, values, (pool,), wide, (images, results, *tables))
+
+
+def _work(on, results):
+    return results.size * math.prod(on.size)
+
+
+class _Tables(NamedTuple):
+    """The windows as the tasks need them."""
+
+    counts: np.ndarray  # how many elements of each window count, by axes: the products are the sizes
+    table: np.ndarray  # `Windows.table`
+    spans: np.ndarray  # `Windows.spans`
+    numbers: np.ndarray  # the addresses of these, and the elements of an image and of its pooling
 
 
 @lru_cache(maxsize=256)
 def _tables(on, count_padding, dtype):
-    """How many elements of each window count, by axes (the products are the sizes), and the tables of the windows.
-
-    Behind them are their addresses.
-    """
     ends = [(-b, n + e) if count_padding else (0, n) for n, b, e in zip(on.image, on.before, on.behind, strict=True)]
     counts = [[1]] * (AXES - len(on.image)) + [count_of(on, axis, *end) for axis, end in enumerate(ends)]
     tables = np.concatenate(counts).astype(dtype), on.table(), on.spans()
-    return tables, [table.ctypes.data for table in tables]
+    sizes = math.prod(on.image), math.prod(on.output)
+    return _Tables(*tables, np.array([*(table.ctypes.data for table in tables), *sizes]))
 
 
 @task(AVG_POOL)

@@ -14,9 +14,9 @@ from numba import carray, prange, types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, check_output, distinct, flat, require_real, rows, unflat
-from fastbp.kernels._jit import array, inner, kernel, task, vector
-from fastbp.kernels._pointers import pointer_at
-from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
+from fastbp.kernels._jit import array, index, inner, kernel, task, vector
+from fastbp.kernels._pointers import address, overlap, pointer, pointer_at
+from fastbp.kernels._program import REFUSED, STEPS, Entry, NotRecordable, address_of, finish, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import log1p_exp, sigmoid
@@ -80,8 +80,44 @@ def _mean_loss(p, t, threads):
     return 0 if math.isfinite(row_loss[p.rows]) else NOT_FINITE
 
 
+_record = _SOFTMAX_CROSS_ENTROPY.at
+
+
+@kernel(
+    lambda real: (
+        *(STEPS, index, array(real, 2, layout="C"), vector(types.int64)),
+        *(array(real, 2, layout="C", out=True), _sums),
+    )
+)
+def _enter(steps, threads, u, labels, delta, row_loss):
+    """u and delta (N, O), labels (N,), row_loss (N + 1,)."""
+    N, O = u.shape
+    if N == 0 or O == 0 or delta.shape != u.shape or labels.size != N or row_loss.size != N + 1:
+        return False
+    if overlap(delta, u) or overlap(delta, labels):
+        return False
+    p = _record(steps[0, 1], pointer(u))
+    p.u, p.labels, p.delta, p.row_loss = address(u), address(labels), address(delta), address(row_loss)
+    p.rows, p.columns, p.one = N, O, 1
+    return finish(steps, threads)
+
+
+_enter_labels_loss = Entry(
+    _SOFTMAX_CROSS_ENTROPY, _enter, _check_labels, _softmax_cross_entropy, _mean_loss, wide=(False, True, False)
+)
+
+
 def _labels_loss(u, labels, delta):
-    """`softmax_cross_entropy` with class indices."""
+    """`softmax_cross_entropy` with class indices; None where arrays or labels do not fit, or the loss is not finite."""
+    try:
+        sums, work = np.empty(len(u) + 1), u.size * WORK_PER_ELEMENT
+        return sums.item(-1) if _enter_labels_loss.run(u.dtype, work, u, labels, delta, sums) else None
+    except REFUSED:
+        return None
+
+
+def _any_labels_loss(u, labels, delta):
+    """`softmax_cross_entropy` with class indices, checked."""
     name = "softmax_cross_entropy"
     for key, x in (("u", u), ("delta", delta)):
         require_real(name, key, x.dtype)
@@ -222,12 +258,15 @@ def softmax_cross_entropy(u, t, delta):
     >>> delta
     array([[ 0.5, -0.5]])
     """
+    value = _labels_loss(u, t, delta)
+    if value is not None:
+        return value
     for key, x in (("u", u), ("t", t), ("delta", delta)):
         if not isinstance(x, np.ndarray):
             raise TypeError(f"softmax_cross_entropy: {key} must be an array, got {type(x).__name__}")
     distinct("softmax_cross_entropy", delta, u, t)
     if t.ndim == 1:
-        return _labels_loss(u, t, delta)
+        return _any_labels_loss(u, t, delta)
     alike("softmax_cross_entropy", u=u, t=t, delta=delta)
     if u.ndim != 2 or u.size == 0:
         raise ValueError(f"softmax_cross_entropy: u must be (N, O), with N > 0 and O > 0; got {u.shape}")

@@ -16,14 +16,14 @@ import numpy as np
 from numba import types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_number, check_output, distinct, unflat
+from fastbp.kernels._arrays import check_number, check_output, distinct, unflat, vectors
 from fastbp.kernels._jit import index as integer_type
-from fastbp.kernels._jit import inner, invoke, routine, task
-from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
-from fastbp.kernels._program import addresses_of, in_order, submit
+from fastbp.kernels._jit import inner, invoke, kernel, routine, task, vector
+from fastbp.kernels._pointers import address, constant, integer, load, overlap, pointer_at, shift, store
+from fastbp.kernels._program import REFUSED, STEPS, Entry, addresses_of, finish, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
-from fastbp.kernels.epilogue import IDENTITY, check_activation
+from fastbp.kernels.epilogue import IDENTITY, TANH, check_activation
 from fastbp.kernels.partition import share
 from fastbp.kernels.pool import check_pool, on_axes, place_at, pool_windows_of
 from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
@@ -31,10 +31,12 @@ from fastbp.kernels.windows import AXES, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, 
 
 _INDICES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.int64))
 
-# walk: `pool_planes` or `place_planes`; images: x or dx (planes, image); y, dy, index (planes, results); tables of the
-# windows; and what `_Tables` says of them.
+# walk: `pool_planes` or `place_planes`; images: x or dx (planes, image); y, dy, index (planes, results).
+# table, spans, steps: those of `_Tables`. elements: of a window.
+# pairs: whether windows are two elements side by side along rows, and on one image of a volume.
+# tiles: whether every element is in one window. first, behind: the rows of windows that lie on the image whole.
 MAX_POOL = Record(
-    "walk images y dy index table spans steps elements planes image results pairs tiles first behind activation",
+    "walk images y dy index planes table spans steps elements image results pairs tiles first behind activation",
     "slope",
 )
 
@@ -73,11 +75,8 @@ class _Tables(NamedTuple):
     table: np.ndarray  # `Windows.table`
     spans: np.ndarray  # `Windows.spans`
     steps: np.ndarray  # places from the first element of a window to each of them
-    pairs: bool  # windows of two side by side along rows, and on one image of a volume
-    tiles: bool  # every element is in one window
-    first: int  # rows of windows that lie on the image whole: from here
-    behind: int  # to here
-    addresses: tuple[int, int, int]  # of the tables
+    of_index: np.dtype  # `index_dtype`
+    numbers: np.ndarray  # what the record says of the windows: from `table` on, without `planes`
 
 
 @lru_cache(maxsize=256)
@@ -94,7 +93,9 @@ def _tables(on: Windows) -> _Tables:
     first, behind = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
     steps = np.ascontiguousarray(steps)
     addresses = table.ctypes.data, spans.ctypes.data, steps.ctypes.data
-    return _Tables(table, spans, steps, bool(pairs), bool(alone.all()), first, behind, addresses)
+    sizes = steps.size, math.prod(on.image), math.prod(on.output)
+    numbers = np.array([*addresses, *sizes, pairs, alone.all(), first, behind])
+    return _Tables(table, spans, steps, index_dtype(on.size), numbers)
 
 
 @inner
@@ -202,17 +203,61 @@ def walk_of(routines, on, images, y, dy, index, activation=IDENTITY, slope=0.0):
     """The values of a record for arrays in C order, and the arrays that it points to; images and dy may be None."""
     tables = _tables(on)
     values = (
-        routines[index.dtype].address(y.dtype),
-        *addresses_of(images, y, dy),
-        *(index.ctypes.data, *tables.addresses),
-        *(tables.steps.size, math.prod(y.shape[:2]), math.prod(on.image), math.prod(on.output)),
-        *(tables.pairs, tables.tiles, tables.first, tables.behind, activation, slope),
+        *(routines[index.dtype].address(y.dtype), *addresses_of(images, y, dy), index.ctypes.data),
+        *(math.prod(y.shape[:2]), *tables.numbers.tolist(), activation, slope),
     )
-    return values, [a for a in (images, y, dy, index, tables.table, tables.spans, tables.steps) if a is not None]
+    return values, [a for a in (images, y, dy, index, *tables) if isinstance(a, np.ndarray)]
 
 
 def _run(images, values, kept):
     submit(MAX_POOL, images.dtype, values, (_max_pool,), _runtime.pays_threads(4 * images.size), kept)
+
+
+_record = MAX_POOL.at
+
+
+@kernel(
+    lambda real: (
+        *(STEPS, integer_type, integer_type, vector(types.int64)),
+        *(vector(real), vector(real), vector(real), vector(types.uint8), integer_type, real),
+    )
+)
+def _enter(steps, threads, walk, numbers, images, y, dy, index, activation, slope):
+    """images (planes, image); y, dy (planes, results), and the bytes of index; ``numbers``: those of `_Tables`."""
+    if y.size == 0 or dy.size != y.size:
+        return False
+    planes = y.size // numbers[5]
+    if images.size != planes * numbers[4]:
+        return False
+    if overlap(images, y) or overlap(images, dy) or overlap(images, index) or overlap(index, y):
+        return False
+    p = _record(steps[0, 1], slope)
+    p.walk, p.images, p.y, p.dy, p.index = walk, address(images), address(y), address(dy), address(index)
+    p.table, p.spans, p.steps, p.elements = numbers[0], numbers[1], numbers[2], numbers[3]
+    p.planes, p.image, p.results = planes, numbers[4], numbers[5]
+    p.pairs, p.tiles, p.first, p.behind = numbers[6], numbers[7], numbers[8], numbers[9]
+    p.activation, p.slope = activation, slope
+    return finish(steps, threads)
+
+
+_entry = Entry(MAX_POOL, _enter, _max_pool)
+
+
+def _enters(routines, on, images, y, dy, index, outputs, activation=IDENTITY, slope=0.0):
+    """Run the task if the arrays, of which ``outputs`` are written, are just as it wants them; False if not."""
+    try:
+        tables, shape = _tables(on), (*images.shape[:2], *on.output)
+        if not y.shape == dy.shape == index.shape == shape or index.dtype != tables.of_index:
+            return False
+        if not all(array.flags.carray for array in outputs):
+            return False
+        if type(activation) is not int or not IDENTITY <= activation <= TANH:
+            return False
+        walk, work = routines[tables.of_index].address(images.dtype), 4 * images.size
+        *reals, best = vectors(images, y, dy, index)
+        return _entry.run(images.dtype, work, walk, tables.numbers, *reals, best.view(np.uint8), activation, slope)
+    except REFUSED:
+        return False
 
 
 def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *, ceil=False):
@@ -248,6 +293,8 @@ def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *,
     """
     name = "max_pool_forward"
     on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
+    if _enters(pool_planes, on, x, out, out, index, (out, index)):
+        return
     check_pool(name, on, index_dtype(on.size), x=x, out=out, index=index)
     check_output(name, "out", out)
     check_output(name, "index", index)
@@ -276,6 +323,8 @@ def max_pool_delta(
     rectifier; the rest as in `max_pool_forward`.
     """
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
+    if _enters(place_planes, on, dx, y, dy, index, (dx,), activation, slope):
+        return
     check_pool(name, on, index_dtype(on.size), dx=dx, dy=dy, index=index, y=y)
     check_activation(name, activation)
     check_number(name, slope=slope)

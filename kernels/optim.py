@@ -3,8 +3,10 @@
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, plain, same_or_distinct, unflat
+from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat, vectors
 from fastbp.kernels._jit import inner, kernel, vector
+from fastbp.kernels._pointers import overlap_shifted
+from fastbp.kernels._program import REFUSED
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
 _WORK_PER_ELEMENT = 20
@@ -21,6 +23,8 @@ def _sgd_update(g, w, lr, l2):
     n = w.size
     if g.size != n:
         raise ValueError("g and w must have the same size")
+    if overlap_shifted(g, w):
+        raise ValueError("the output overlaps an input that is another array")
     for chunk in prange((n + CHUNK - 1) // CHUNK):
         start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
         _update(g[start:stop], w[start:stop], lr, l2 + l2)  # a loop from 0 to the size is done in vectors
@@ -55,9 +59,12 @@ def sgd_update(g, w, lr, l2=0.0):
     array([1.5])
     """
     check_number("sgd_update", lr=lr, l2=l2)
-    if plain(w, g):
-        _run(g.reshape(-1), w.reshape(-1), lr, l2)
-        return
+    try:
+        if g.shape == w.shape:
+            _run(*vectors(g, w), lr, l2)
+            return
+    except REFUSED:
+        pass  # what follows says why, or makes copies
     alike("sgd_update", g=g, w=w)
     same_or_distinct("sgd_update", w, g)
     g_flat, w_flat = flat(g, w)

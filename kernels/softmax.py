@@ -11,8 +11,10 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import alike, distinct, plain, rows, same_or_distinct, unflat
+from fastbp.kernels._arrays import alike, distinct, rows, same_or_distinct, unflat
 from fastbp.kernels._jit import array, inner, kernel
+from fastbp.kernels._pointers import overlap_shifted
+from fastbp.kernels._program import REFUSED
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
 from fastbp.kernels.reductions import dot, maximum, total
@@ -49,6 +51,8 @@ def _softmax_forward(u, out):
     N, O = u.shape
     if out.shape != u.shape:
         raise ValueError("x and out must have the same shape (N, O)")
+    if overlap_shifted(u, out):
+        raise ValueError("the output overlaps an input that is another array")
     if O == 0:
         return
     step = rows_per_block(O)
@@ -66,6 +70,8 @@ def _softmax_backward(dy, y, dx):
     N, O = y.shape
     if dy.shape != y.shape or dx.shape != y.shape:
         raise ValueError("dy, y and dx must have the same shape (N, O)")
+    if overlap_shifted(dy, dx) or overlap_shifted(y, dx):
+        raise ValueError("the output overlaps an input that is another array")
     step = rows_per_block(O)
     for block in prange((N + step - 1) // step):
         for n in range(block * step, min(N, (block + 1) * step)):
@@ -96,6 +102,8 @@ def _log_softmax_backward(dy, y, dx):
     N, O = y.shape
     if dy.shape != y.shape or dx.shape != y.shape:
         raise ValueError("dy, y and dx must have the same shape (N, O)")
+    if overlap_shifted(dy, dx) or overlap_shifted(y, dx):
+        raise ValueError("the output overlaps an input that is another array")
     step = rows_per_block(O)
     for block in prange((N + step - 1) // step):
         for n in range(block * step, min(N, (block + 1) * step)):
@@ -105,11 +113,13 @@ def _log_softmax_backward(dy, y, dx):
 
 
 def _run(run, **arrays):
-    """Run a row kernel on C-ordered versions of ``arrays``, the last of which is the output."""
+    """Run a row kernel on ``arrays``, the last of which is the output; on copies of those that it does not take."""
     *inputs, out = arrays.values()
-    if plain(out, *inputs) and out.ndim == 2:
+    try:
         run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *inputs, out)
         return
+    except REFUSED:
+        pass  # what follows says why, or makes copies
     alike(run.name, **arrays)
     if out.ndim != 2:
         raise TypeError(f"{run.name}: arrays must be 2-dimensional, got the shape {out.shape}")

@@ -113,9 +113,15 @@ def windows(
     >>> windows("conv2d", (5, 5), 3, stride=2, padding=1).output
     (3, 3)
     """
-    plain = all(type(number) is int or type(number) is str for number in (size, stride, padding, dilation))
-    find = _windows_known if plain else _windows  # no two of these are equal without being the same
+    find = _windows_known if all(map(_is_plain, (size, stride, padding, dilation))) else _windows
     return find(name, tuple(image), size, stride, padding, dilation, ceil)
+
+
+def _is_plain(numbers: Any) -> bool:
+    """Whether ``numbers`` are integers or text, of which no two are equal without being the same."""
+    if type(numbers) is tuple:
+        return all([type(number) is int for number in numbers])
+    return type(numbers) is int or type(numbers) is str
 
 
 def _windows(name, image, size, stride, padding, dilation, ceil):

@@ -157,6 +157,19 @@ def test_wrong_arrays_are_refused(name):
         BACKWARD[name](x, x.astype(np.float32), x)
 
 
+@EVERY
+def test_an_output_that_overlaps_another_array_is_refused(name):
+    x = np.zeros((8, 6))
+    for x_part, out in ((x[:4], x[1:5]), (x[::2], x[:4]), (x[:, ::2], x[:, 3:])):
+        for call, arrays in (
+            (FORWARD, (x_part, out)),
+            (BACKWARD, (x_part, x_part, out)),
+            (BACKWARD, (out, x_part, out)),
+        ):
+            with pytest.raises(ValueError, match=f"^{name}_.*overlaps"):
+                call[name](*arrays)
+
+
 @pytest.mark.parametrize("order", strategies.OUT_ORDERS)
 def test_read_only_out_is_refused(order):
     out = strategies.lay_out(np.zeros((4, 5)), order)

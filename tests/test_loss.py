@@ -127,6 +127,13 @@ def test_softmax_cross_entropy_refuses_shapes(u, t, delta):
         kernels.softmax_cross_entropy(np.zeros(u), t, np.zeros(delta))
 
 
+def test_softmax_cross_entropy_refuses_a_delta_that_overlaps():
+    u = np.zeros((4, 3))
+    for delta, t in ((u, [0] * 4), (u, u), (u[1:], [0] * 3), (u[:2], u.reshape(-1)[2:4].view(np.int64))):
+        with pytest.raises(ValueError, match=r"^softmax_cross_entropy: the output must not overlap"):
+            kernels.softmax_cross_entropy(u[: len(delta)], np.asarray(t), delta)
+
+
 @pytest.mark.parametrize("t", [np.zeros(2, np.int32), np.zeros(2), np.zeros((2, 3), np.float32), np.zeros((2, 3), int)])
 def test_softmax_cross_entropy_refuses_types(t):
     with pytest.raises(TypeError, match=r"softmax_cross_entropy.*(labels|t) must be"):

@@ -341,7 +341,7 @@ def test_ties_in_a_window_count_when_padding_and_steps_are_odd():
     ]:
         op = ops.MaxPool(**numbers)
         mask, _ = op.kinks(graph.Context(), x)
-        on = op.windows_on(x)
+        on = op.windows_on(x.shape)
         for place in np.ndindex(mask.shape):
             n, c, *o = place
             rows, columns = (

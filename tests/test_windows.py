@@ -40,10 +40,10 @@ def test_every_way_to_say_the_same():
     assert windows("conv2d", image, 3, 2, "valid").output == (4, 3)
 
 
-@pytest.mark.parametrize("wrong", [3.0, True, (3.0, 3.0)])
+@pytest.mark.parametrize("wrong", [3.0, True, (3.0, 3.0), (True, True), (3, True)])
 def test_numbers_that_equal_known_ones_are_refused_all_the_same(wrong):
     """Windows of plain integers are looked up; 3.0 and True are equal to 3 and 1."""
-    for known in (3, 1, (3, 3)):
+    for known in (3, 1, (3, 3), (1, 1), (3, 1)):
         windows("conv2d", (9, 7), known)
     with pytest.raises(TypeError, match="size must be"):
         windows("conv2d", (9, 7), wrong)

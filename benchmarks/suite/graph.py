@@ -29,7 +29,7 @@ class Step:
     timeout = 900
 
     def setup_cache(self):
-        return run("graph", "--threads", CPUS, *effort(3, 5))["steps"][str(CPUS)]
+        return run("graph", "--threads", CPUS, *effort(3, 0.1))["steps"][str(CPUS)]
 
     setup_cache.timeout = 900
 

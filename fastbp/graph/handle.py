@@ -25,8 +25,10 @@ def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
     if isinstance(value, Handle):
         raise TypeError(f"{name} must be an array, got a Variable: write .value")
     array = as_numbers(value, name)
-    dtype = array.dtype.newbyteorder("=")
-    if dtype.kind == "f":
+    dtype = array.dtype
+    if not dtype.isnative:
+        dtype = dtype.newbyteorder("=")
+    if dtype.kind == "f" and dtype.char not in "fd":
         dtype = np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
     return np.array(array, dtype) if copy else np.asarray(array, dtype)
 
@@ -241,7 +243,9 @@ class Handle:
                 raise ValueError(
                     f"{self._label()} has the shape {self.shape}: backward needs a gradient of this shape to start from"
                 )
-            return np.ones(self.shape, self.dtype)
+            seed = np.empty(self.shape, self.dtype)
+            seed.fill(1)
+            return seed
         seed = as_value(gradient, "gradient", copy=False).astype(self.dtype, copy=False)
         if seed.shape != self.shape:
             raise ValueError(f"the gradient by {self._label()} must have its shape {self.shape}, got {seed.shape}")

@@ -86,7 +86,7 @@ def compute(node: Node, arrays: Sequence[Array]) -> Array | tuple[Array, ...]:
         blame(node, arrays, error)
     if type(result) is np.ndarray:
         return result
-    return tuple(np.asarray(y) for y in result) if type(result) is tuple else np.asarray(result)
+    return tuple(map(np.asarray, result)) if type(result) is tuple else np.asarray(result)
 
 
 def equal_dtypes(arrays: Sequence[Array]) -> Sequence[Array]:

@@ -7,8 +7,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fastbp import kernels
 from fastbp._checks import Array, Real, check_flag
-from fastbp.kernels.pool import pool_windows_of
-from fastbp.kernels.windows import Padding, Size, Windows
+from fastbp.kernels.pool import pool_windows
+from fastbp.kernels.windows import Padding, Size, Windows, check_images
 from fastbp.op import Context, Op
 
 
@@ -26,13 +26,25 @@ class Pool(Op):
 
     def numbers(self) -> dict[str, Any]:
         """The windows, as kernels take them."""
-        keys = "size", "stride", "padding", "dilation", "ceil"
-        return {key: getattr(self, key) for key in keys}
+        return {
+            "size": self.size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "ceil": self.ceil,
+        }
 
-    def windows_on(self, x: Array) -> Windows:
-        """The windows on images x."""
-        on: Windows = pool_windows_of(getattr(self, "name", "") or self.kind, "x", x, *self.numbers().values())
+    def windows_on(self, shape: tuple[int, ...]) -> Windows:
+        """The windows on images of this shape."""
+        on: Windows = pool_windows(
+            *(getattr(self, "name", "") or self.kind, shape[2:]),
+            *(self.size, self.stride, self.padding, self.dilation, self.ceil),
+        )
         return on
+
+    def check(self, x: Array) -> None:
+        """Refuse what is no array of images."""
+        check_images(getattr(self, "name", "") or self.kind, "x", x)
 
 
 class MaxPool(Pool):
@@ -47,11 +59,12 @@ class MaxPool(Pool):
 
     def outputs(self, ctx: Context, shape: tuple[int, ...], dtype: Real) -> tuple[Array, Array]:
         """Arrays for the output and the index of inputs of this shape."""
-        on = self.windows_on(np.broadcast_to(np.zeros((), dtype), shape))
+        on = self.windows_on(shape)
         output = (*shape[:2], *on.output)
         return ctx.output("y", output, dtype), ctx.output("index", output, kernels.index_dtype(on.size))
 
     def forward(self, ctx: Context, x: Array) -> Array:
+        self.check(x)
         y, index = self.outputs(ctx, x.shape, x.dtype)
         kernels.max_pool_forward(x, y, index, **self.numbers())
         ctx.saved = (x, index, y)
@@ -68,7 +81,7 @@ class MaxPool(Pool):
     def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         own = Context()
         y, (_, index, _) = self.forward(own, x), own.saved
-        on = self.windows_on(x)
+        on = self.windows_on(x.shape)
         # as much behind as the last window reaches, which with ``ceil`` is more than the padding
         behind = [
             max(0, (o - 1) * s + (k - 1) * d + 1 - before - n)
@@ -105,7 +118,8 @@ class AvgPool(Pool):
         self.count_padding = check_flag(count_padding, f"{type(self).__name__}: count_padding")
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        y = ctx.output("y", (*x.shape[:2], *self.windows_on(x).output), x.dtype)
+        self.check(x)
+        y = ctx.output("y", (*x.shape[:2], *self.windows_on(x.shape).output), x.dtype)
         kernels.avg_pool_forward(x, y, **self.numbers(), count_padding=self.count_padding)
         ctx.saved = (x.shape,)
         return y

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,20 @@ from fastbp._checks import Array
 from fastbp.op import Context, Op
 
 Axis = int | Sequence[int] | None
+
+
+@lru_cache(maxsize=256)
+def _axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """The axes that are meant, counted from the front."""
+    return normalize_axis_tuple(range(ndim) if axis is None else axis, ndim)
+
+
+@lru_cache(maxsize=256)
+def _order(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """All axes, those that are meant behind the others; and the way back from there."""
+    axes = _axes(axis, ndim)
+    order = *(other for other in range(ndim) if other not in axes), *axes
+    return order, tuple(order.index(axis) for axis in range(ndim))
 
 
 class Reduction(Op):
@@ -26,17 +41,10 @@ class Reduction(Op):
         """dy repeated along the axes that were summed over, in a new array."""
         dx = np.empty(shape, dy.dtype)
         if not self.keepdims and self.axis is not None:
-            axes = self._axes(len(shape))
+            axes = _axes(self.axis, len(shape))
             dy = dy.reshape([1 if axis in axes else n for axis, n in enumerate(shape)])
         dx[...] = dy
         return dx
-
-    def _axes(self, ndim: int) -> tuple[int, ...]:
-        """The axes, counted from the front."""
-        axis = self.axis
-        if type(axis) is int and 0 <= axis < ndim:
-            return (axis,)
-        return normalize_axis_tuple(range(ndim) if axis is None else axis, ndim)
 
 
 class Sum(Reduction):
@@ -109,32 +117,30 @@ class Max(Reduction):
 
     def _rows(self, x: Array) -> tuple[Array, Array, tuple[int, ...]]:
         """x as rows of what becomes one number, the places of these in the rows, and their shape."""
-        axes = self._axes(x.ndim)
-        kept = [axis for axis in range(x.ndim) if axis not in axes]
-        sizes = [x.shape[axis] for axis in kept]
-        n, count = math.prod(x.shape[axis] for axis in axes), math.prod(sizes)
+        axes = _axes(self.axis, x.ndim)
+        n = math.prod([x.shape[axis] for axis in axes])
         if n == 0:
             raise ValueError(f"there is no {self.kind} of no elements, got the shape {x.shape}")
-        rows = x.transpose(*kept, *axes).reshape(count, n)
-        if self.keepdims:
-            sizes = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
-        return rows, type(self)._place(rows, 1), tuple(sizes)
+        rows = x.transpose(_order(self.axis, x.ndim)[0]).reshape(x.size // n, n)
+        ones = (1,) if self.keepdims else ()
+        shape = [size for axis, sizes in enumerate(x.shape) for size in (ones if axis in axes else (sizes,))]
+        return rows, type(self)._place(rows, 1), tuple(shape)
 
     def forward(self, ctx: Context, x: Array) -> Any:
         rows, place, shape = self._rows(x)
-        ctx.saved = (x.shape, place)
-        y = rows[np.arange(len(rows)), place].reshape(shape)
+        each = np.arange(0, rows.size, rows.shape[1]) + place
+        ctx.saved = (x.shape, each)
+        y = rows.take(each).reshape(shape)
         return (y, place.reshape(shape)) if self.index else y
 
     def backward(self, ctx: Context, dy: Array | None, *_: Any) -> Array | None:
-        shape, place = ctx.saved
+        shape, each = ctx.saved
         if dy is None:
             return None
-        axes = self._axes(len(shape))
-        order = [*(axis for axis in range(len(shape)) if axis not in axes), *axes]
-        rows = np.zeros((len(place), math.prod(shape) // max(1, len(place))), dy.dtype)
-        rows[np.arange(len(place)), place] = dy.reshape(-1)
-        return rows.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+        order, back = _order(self.axis, len(shape))
+        rows = np.zeros(math.prod(shape), dy.dtype)
+        rows[each] = dy.reshape(-1)
+        return rows.reshape([shape[axis] for axis in order]).transpose(back)
 
     def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         rows, place, shape = self._rows(x)

@@ -92,7 +92,7 @@ class Index(Op):
 def _parts(x: Array, axis: int, places: Sequence[int]) -> tuple[Array, ...]:
     """Views of the parts of x that lie between these places of an axis."""
     before = (slice(None),) * axis
-    return tuple(x[(*before, slice(start, stop))] for start, stop in pairwise(places))
+    return tuple([x[(*before, slice(start, stop))] for start, stop in pairwise(places)])
 
 
 class Concatenate(Op):
@@ -136,14 +136,14 @@ class Split(Op):
     def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
         axis = normalize_axis_index(self.axis, x.ndim)
         n = x.shape[axis]
-        if not isinstance(self.parts, int):
-            places = [0, *(min(max(place + n if place < 0 else place, 0), n) for place in self.parts), n]
-        elif self.parts < 1 or n % self.parts:
-            raise ValueError(f"an axis of {n} cannot be split into {self.parts} equal parts")
-        else:
+        if isinstance(self.parts, int):
+            if self.parts < 1 or n % self.parts:
+                raise ValueError(f"an axis of {n} cannot be split into {self.parts} equal parts")
             places = [n // self.parts * part for part in range(self.parts + 1)]
-        if any(start > stop for start, stop in pairwise(places)):
-            raise ValueError(f"the places to split at must rise, got {self.parts}")
+        else:
+            places = [0, *(min(max(place + n if place < 0 else place, 0), n) for place in self.parts), n]
+            if any(start > stop for start, stop in pairwise(places)):
+                raise ValueError(f"the places to split at must rise, got {self.parts}")
         ctx.saved = (x.shape, axis, places)
         return _parts(x, axis, places)
 
