@@ -96,16 +96,21 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     return int(value)
 
 
-def check_number(value: Any, name: str, least: float = 0.0, *, above: bool = False) -> float:
-    """``value`` as a finite float of at least (or above) ``least``."""
+def as_number(value: Any, name: str) -> float:
+    """``value`` as a float; TypeError for what is none, such as an array with axes or a variable of a graph."""
     try:
-        if isinstance(value, str | bytes | bool | np.bool_):
+        if isinstance(value, str | bytes | bool | np.bool_) or np.asarray(value).ndim:
             raise TypeError
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
     except OverflowError:
-        number = float("inf")
+        return float("inf") if value > 0 else -float("inf")
+
+
+def check_number(value: Any, name: str, least: float = 0.0, *, above: bool = False) -> float:
+    """``value`` as a finite float of at least (or above) ``least``."""
+    number = as_number(value, name)
     if not np.isfinite(number) or number < least or (above and number == least):
         wanted = f"above {least:g}" if above else f"at least {least:g}"
         raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
@@ -134,20 +139,20 @@ def generator(seed: Any) -> np.random.Generator:
     return np.random.default_rng(None if seed is None else check_count(seed, "seed", least=0))
 
 
-def check_lengths(x: Array, y: Array) -> None:
+def check_lengths(x: Array, y: Array, names: tuple[str, str] = ("x", "y")) -> None:
     """Refuse samples and targets of different number, or none."""
     if y.ndim == 0 or len(x) != len(y):
         got = "a single number" if y.ndim == 0 else f"{len(y)} targets"
-        raise ValueError(f"x and y must have the same length, got {len(x)} samples and {got}")
+        raise ValueError(f"{' and '.join(names)} must have the same length, got {len(x)} samples and {got}")
     if len(x) == 0:
-        raise ValueError("x has no samples")
+        raise ValueError(f"{names[0]} has no samples")
 
 
 def check_outputs(u: Array, t: Array) -> None:
     """Refuse outputs that are not (N, O), and targets of another number."""
     if u.ndim != 2:
         raise ValueError(f"u must have the shape (N, O), got {u.shape}")
-    check_lengths(u, t)
+    check_lengths(u, t, ("u", "t"))
 
 
 def class_targets(t: Array, classes: int, dtype: Real) -> Array:

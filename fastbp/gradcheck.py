@@ -268,6 +268,8 @@ def check_gradients(
             raise TypeError("check_gradients of a graph takes the variable alone, without x, y, loss and l2")
         cost = _GraphCost(net, seed)
     else:
+        if not isinstance(net, Network):
+            raise TypeError(f"check_gradients takes a network or a Variable, the result of a graph, got {net!r}")
         if x is None or y is None or loss is None:
             raise TypeError("check_gradients of a network needs x, y and loss")
         cost = _Cost(net, x, y, loss, l2)

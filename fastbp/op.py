@@ -73,7 +73,8 @@ class Op:
     is_differentiable : bool
         Whether there are gradients at all: not for comparisons.
     needs_equal_dtypes : bool
-        Whether all inputs must be of one dtype, float32 or float64, as kernels want them.
+        Whether all inputs must be of one dtype, float32 or float64: as kernels want them, and where NumPy would make
+        half precision of small integers.
     returns_new : bool
         Whether all gradients that backward returns are new arrays, of which nobody else knows.
     accumulates : tuple of int
@@ -101,7 +102,7 @@ class Op:
     array(12.)
     """
 
-    kind = ""
+    kind = "op"
     is_differentiable = True
     needs_equal_dtypes = False
     returns_new = False
@@ -116,14 +117,14 @@ class Op:
 
     def forward(self, ctx: Context, *inputs: Any) -> Any:
         """The output, or a tuple of outputs; saves in ``ctx`` what `backward` needs."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def backward(self, ctx: Context, *grad_outputs: Any) -> Any:
         """The gradients by the inputs, a tuple if there are several, from those by the outputs.
 
         None as the gradient by an output stands for zeros; None as that by an input says that there is none.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
     def kinks(self, ctx: Context, *inputs: Any) -> tuple[Array, Array] | None:
         """Where the derivative does not exist, and the smooth pieces that meet there; None if it exists everywhere.

@@ -14,7 +14,7 @@ from numpy.lib.array_utils import byte_bounds
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import rows
 from fastbp.kernels._jit import NotRecordable as NotRecordable
-from fastbp.kernels._jit import array, call, index, inner, kernel, vector
+from fastbp.kernels._jit import array, call, index, kernel, vector
 from fastbp.kernels._pointers import address, pointer_at, store
 
 
@@ -26,9 +26,6 @@ class Call:
         self.address = self.record.ctypes.data
         self.steps = np.array([[task.address(dtype), self.address, 0] for task in tasks])
 
-
-# The type of `Call.steps`.
-STEPS = array(types.int64, 2, layout="C")
 
 # Status of a program whose input is part of what it writes; tasks return smaller numbers.
 OVERLAPS = 100
@@ -170,52 +167,6 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
         program.needs_workspace(call.record)
     program.add(call.steps, call.record, *kept)
     return call.record, 0
-
-
-# What a call makes of arrays and numbers that do not fit.
-REFUSED = (TypeError, ValueError, AttributeError, KeyError, OverflowError)
-
-
-@inner
-def finish(steps, threads):
-    """The end of an `Entry`: with one thread, run the tasks; whether none of them has stopped the others."""
-    if threads == 1:
-        for i in range(steps.shape[0]):
-            if call(steps[i, 0], steps[i, 1], 0, 1):
-                return False
-    return True
-
-
-class Entry:
-    """Tasks for arrays that are just as they want them: a compiled function checks and describes them, and runs it.
-
-    The checks, copies and records of `submit` take five times as long as such a call. ``enter(steps, threads, ...)`` is
-    a kernel that describes the arrays in the record at ``steps[0, 1]``; it gives False where they do not fit, and has
-    written nothing to them then, else what `finish` gives. ``wide``: for each task, whether it is worth threads.
-    """
-
-    def __init__(self, layout, enter, *tasks, wide=(True,)):
-        self.layout, self.enter, self.tasks, self.wide = layout, enter, tasks, wide
-
-    def run(self, dtype, work, *arguments):
-        """Whether the tasks have run, over threads if ``work`` is worth them; one of `REFUSED`, or False, if not."""
-        calls, key = _runtime.own.calls, (self, dtype.char)
-        enter, steps, _ = prepared = calls.get(key) or self._prepare(dtype)
-        if work < _runtime.PARALLEL_WORK or _runtime.team() == 1:
-            return enter(steps, 1, *arguments)
-        calls.pop(key, None)  # in use until it has run: a signal handler may compute, too
-        done = enter(steps, _runtime.team(), *arguments) and run(steps, _runtime.team()) == 0
-        calls[key] = prepared
-        return done
-
-    def _prepare(self, dtype):
-        """What calls need, kept for this Python thread, so that no other writes to its record."""
-        if recorder():  # the task is to be recorded, which `submit` does
-            raise ValueError
-        call = Call(self.layout, dtype, *self.tasks)
-        call.steps[:, 2] = self.wide
-        prepared = _runtime.own.calls[self, dtype.char] = self.enter.serial(dtype), call.steps, call
-        return prepared
 
 
 def in_order(*arrays):

@@ -13,18 +13,10 @@ NaN passes through all of them. Input and output may be the same array.
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index, inner, kernel, task, vector
 from fastbp.kernels._pointers import address, constant, load, overlap_shifted, pointer_at, store
-from fastbp.kernels._program import (
-    REFUSED,
-    STEPS,
-    Entry,
-    NotRecordable,
-    addresses_of,
-    finish,
-    recorder,
-    submit,
-)
+from fastbp.kernels._program import NotRecordable, addresses_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
 from fastbp.kernels.functions import sigmoid, tanh
@@ -129,8 +121,8 @@ def _enter_backward(steps, threads, dy, y, dx, activation, slope):
     return _describe(_record(steps[0, 1], slope), dy, y, dx, activation, slope) and finish(steps, threads)
 
 
-_forward = Entry(ACTIVATION, _enter_forward, _activation_forward)
-_backward = Entry(ACTIVATION, _enter_backward, _activation_backward)
+_forward_entry = Entry(ACTIVATION, _enter_forward, _activation_forward)
+_backward_entry = Entry(ACTIVATION, _enter_backward, _activation_backward)
 
 
 def _check(activation, slope, direction, **arrays):
@@ -151,7 +143,7 @@ def activation_forward(x, out, activation, slope=0.0):
     try:  # in as few steps as may be: a graph of small arrays waits for them
         fit = x.shape == out.shape and x.flags.c_contiguous and out.flags.c_contiguous and type(activation) is int
         work = out.size * WORK_PER_ELEMENT
-        if fit and _forward.run(out.dtype, work, x.ravel(), out.ravel(), activation, slope):
+        if fit and _forward_entry.run(out.dtype, work, x.ravel(), out.ravel(), activation, slope):
             return
     except REFUSED:
         pass  # what follows says why, or makes copies
@@ -163,9 +155,9 @@ def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
     try:
         fit = dy.shape == y.shape == dx.shape and type(activation) is int
-        in_order = dy.flags.c_contiguous and y.flags.c_contiguous and dx.flags.c_contiguous
+        fit = fit and dy.flags.c_contiguous and y.flags.c_contiguous and dx.flags.c_contiguous
         work = dx.size * WORK_PER_ELEMENT
-        if fit and in_order and _backward.run(dx.dtype, work, dy.ravel(), y.ravel(), dx.ravel(), activation, slope):
+        if fit and _backward_entry.run(dx.dtype, work, dy.ravel(), y.ravel(), dx.ravel(), activation, slope):
             return
     except REFUSED:
         pass

@@ -15,9 +15,10 @@ import numpy as np
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_number, check_output, distinct, require_real, rows
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import array, index, kernel, task, vector
 from fastbp.kernels._pointers import address, constant, load, overlap, pointer_at, shift, stack_buffer, store
-from fastbp.kernels._program import REFUSED, STEPS, Entry, NotRecordable, address_of, finish, recorder, submit
+from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.epilogue import (
@@ -36,11 +37,6 @@ from fastbp.kernels.partition import share
 
 # Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
 _COLUMNS = 64
-
-
-# What the product raises for arrays that do not fit. Its own checks cost nothing; only when they fail is it worth
-# looking at every shape, to name the argument.
-_REFUSED = (ValueError, TypeError, IndexError, AttributeError)
 
 
 def check_shapes(name, **arrays):
@@ -74,7 +70,10 @@ def check_shapes(name, **arrays):
 
 
 def _refused(error, name, names, **arrays):
-    """The ``error`` of a product, in the words of its caller; raises at once if it is one of the shapes."""
+    """The ``error`` of a product, in the words of its caller; raises at once if it is one of the shapes.
+
+    The checks of the product cost nothing; only when they fail is it worth looking at every shape to name the argument.
+    """
     check_shapes(name, **arrays)
     return renamed(error, name, names, **arrays)
 
@@ -94,7 +93,7 @@ def affine_activation_forward(x, w, b, out, activation, slope=0.0):
     """out = f(x w' + b), with f named by an integer of ``epilogue.py``; b may be None."""
     try:
         gemm(x, w.T, out, bias=b, form=ACTIVATE, activation=activation, slope=slope)
-    except _REFUSED as error:
+    except REFUSED as error:
         check_activation("affine_forward", activation)
         name = "affine_forward" if activation == IDENTITY else f"affine_{NAMES[activation]}_forward"
         raise _refused(error, name, {"a": "x", "b": "w", "bias": "b"}, x=x, w=w, b=b, out=out) from None
@@ -224,7 +223,7 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
             multiply(delta, w, dx)
         else:
             gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
-    except _REFUSED as error:
+    except REFUSED as error:
         names = {"a": "delta", "b": "w", "out": "dx", "d": "h"}
         raise _refused(error, "affine_delta", names, delta=delta, w=w, h=h, dx=dx) from None
 
@@ -246,7 +245,7 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
             gemm(delta.T, x, dw, d=w, beta=2 * l2)
         else:
             multiply(delta.T, x, dw)
-    except _REFUSED as error:
+    except REFUSED as error:
         check_number(name, l2=l2)
         if l2 and w is None:
             raise ValueError(f"{name}: w must be given when l2 is not 0") from None
@@ -293,13 +292,13 @@ def _enter(steps, threads, delta, out, alpha, beta):
     return finish(steps, threads)
 
 
-_enter_column_sums = Entry(_COLUMN_SUMS, _enter, _column_sums)
+_column_sums_entry = Entry(_COLUMN_SUMS, _enter, _column_sums)
 
 
 def _enters(delta, b, alpha, beta):
     """Add the columns if the arrays are just as the task wants them; False, and nothing done, if not."""
     try:
-        return _enter_column_sums.run(b.dtype, delta.size, delta, b, alpha, beta)
+        return _column_sums_entry.run(b.dtype, delta.size, delta, b, alpha, beta)
     except REFUSED:
         return False
 
@@ -348,7 +347,7 @@ def affine_sgd_update(delta, x, w, b, lr, l2=0.0):
         if b is not None:
             _check_outputs(name, {"delta": delta, "x": x, "w": w}, b=b)
         gemm(delta.T, x, w, form=DESCENT, alpha=-lr, beta=2 * l2)
-    except _REFUSED as error:
+    except REFUSED as error:
         check_number(name, lr=lr, l2=l2)
         raise _refused(error, name, {"a": "delta", "b": "x", "out": "w"}, delta=delta, x=x, w=w, b=b) from None
     if b is not None:

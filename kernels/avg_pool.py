@@ -17,9 +17,10 @@ from numba import carray, types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat, vectors
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index, kernel, task, vector
 from fastbp.kernels._pointers import address, constant, integer, load, overlap, pointer, pointer_at, shift, store
-from fastbp.kernels._program import REFUSED, STEPS, Entry, addresses_of, finish, in_order, submit
+from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
 from fastbp.kernels.pool import check_pool, count_of, on_axes, place_at, pool_windows_of
@@ -114,8 +115,8 @@ def _enter(steps, threads, numbers, images, results):
     return finish(steps, threads)
 
 
-_enter_forward = Entry(AVG_POOL, _enter, _avg_pool_forward)
-_enter_backward = Entry(AVG_POOL, _enter, _avg_pool_backward)
+_forward_entry = Entry(AVG_POOL, _enter, _avg_pool_forward)
+_backward_entry = Entry(AVG_POOL, _enter, _avg_pool_backward)
 
 
 def _enters(entry, on, count_padding, images, results, out):
@@ -155,7 +156,7 @@ def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=F
     """
     name = "avg_pool_forward"
     on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
-    if _enters(_enter_forward, on, count_padding, x, out, out):
+    if _enters(_forward_entry, on, count_padding, x, out, out):
         return
     check_pool(name, on, None, x=x, out=out)
     check_output(name, "out", out)
@@ -170,7 +171,7 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
     """dx[i] = the sum of dy / count over the windows with i in them; the numbers as of `avg_pool_forward`."""
     name = "avg_pool_backward"
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
-    if _enters(_enter_backward, on, count_padding, dx, dy, dx):
+    if _enters(_backward_entry, on, count_padding, dx, dy, dx):
         return
     check_pool(name, on, None, dx=dx, dy=dy)
     check_output(name, "dx", dx)

@@ -14,9 +14,10 @@ from numba import carray, prange, types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, check_output, distinct, flat, require_real, rows, unflat
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import array, index, inner, kernel, task, vector
 from fastbp.kernels._pointers import address, overlap, pointer, pointer_at
-from fastbp.kernels._program import REFUSED, STEPS, Entry, NotRecordable, address_of, finish, recorder, submit
+from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import log1p_exp, sigmoid
@@ -102,7 +103,7 @@ def _enter(steps, threads, u, labels, delta, row_loss):
     return finish(steps, threads)
 
 
-_enter_labels_loss = Entry(
+_labels_entry = Entry(
     _SOFTMAX_CROSS_ENTROPY, _enter, _check_labels, _softmax_cross_entropy, _mean_loss, wide=(False, True, False)
 )
 
@@ -111,7 +112,7 @@ def _labels_loss(u, labels, delta):
     """`softmax_cross_entropy` with class indices; None where arrays or labels do not fit, or the loss is not finite."""
     try:
         sums, work = np.empty(len(u) + 1), u.size * WORK_PER_ELEMENT
-        return sums.item(-1) if _enter_labels_loss.run(u.dtype, work, u, labels, delta, sums) else None
+        return sums.item(-1) if _labels_entry.run(u.dtype, work, u, labels, delta, sums) else None
     except REFUSED:
         return None
 

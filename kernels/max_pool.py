@@ -17,10 +17,11 @@ from numba import types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_number, check_output, distinct, unflat, vectors
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index as integer_type
 from fastbp.kernels._jit import inner, invoke, kernel, routine, task, vector
 from fastbp.kernels._pointers import address, constant, integer, load, overlap, pointer_at, shift, store
-from fastbp.kernels._program import REFUSED, STEPS, Entry, addresses_of, finish, in_order, submit
+from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
 from fastbp.kernels.epilogue import IDENTITY, TANH, check_activation

@@ -4,9 +4,9 @@ from numba import prange
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat, vectors
+from fastbp.kernels._entry import REFUSED
 from fastbp.kernels._jit import inner, kernel, vector
 from fastbp.kernels._pointers import overlap_shifted
-from fastbp.kernels._program import REFUSED
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
 _WORK_PER_ELEMENT = 20

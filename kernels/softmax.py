@@ -12,9 +12,9 @@ from numba import prange
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import alike, distinct, rows, same_or_distinct, unflat
+from fastbp.kernels._entry import REFUSED
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels._pointers import overlap_shifted
-from fastbp.kernels._program import REFUSED
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
 from fastbp.kernels.reductions import dot, maximum, total

@@ -1,5 +1,7 @@
 """Affine maps, their gradients and the fused update, with the reference numbers of the mathematics."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -299,6 +301,16 @@ def test_forward_takes_a_strided_bias():
     kernels.affine_forward(x, w, b, expected)
     kernels.affine_forward(x, w, strategies.lay_out(b, "every other"), out)
     reference.assert_bitwise(out, expected)
+
+
+def test_bias_gradient_is_added_once_when_threads_change_meanwhile(monkeypatch):
+    delta, db = np.ones((2000, 400), np.float32), np.zeros(400, np.float32)
+    assert delta.size >= _runtime.PARALLEL_WORK
+    kernels.affine_bias_gradient(delta, db)
+    teams = itertools.chain([2], itertools.repeat(1))  # as another Python thread may set it
+    monkeypatch.setattr(_runtime, "team", lambda: next(teams))
+    kernels.affine_bias_gradient(delta, db, accumulate=True)
+    np.testing.assert_array_equal(db, 4000)
 
 
 def test_bias_gradient_takes_a_strided_output():

@@ -138,6 +138,18 @@ def test_what_a_node_saved_is_freed_as_soon_as_its_inputs_have_their_gradients(m
     assert before - after > (steps - 3) * 8 * n
 
 
+def test_a_maximum_pool_keeps_no_images():
+    x = Variable(np.ones((4, 4, 64, 64)))
+    graph.max_pool(x, 8)  # loads the kernel
+    gc.collect()
+    tracemalloc.start()
+    y = graph.max_pool(x * 2.0, 8)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert y.size == x.size // 64
+    assert held < x.value.nbytes / 2
+
+
 def test_gradients_of_many_slices_are_added_in_one_buffer(memory):
     n = 400_000
     x = Variable(np.ones((100, n // 100)))
@@ -253,6 +265,34 @@ def test_a_pass_that_fails_can_be_repaired():
     fails[0] = False
     y.forward().backward()
     assert float(x.grad) == 6
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_a_backward_pass_that_fails_half_way_leaves_no_gradients(accumulate):
+    def backward(ctx, dy):
+        raise KeyError("not now")
+
+    net = fb.Sequential(fb.Affine(2), input_shape=3, seed=0)
+    x = Variable(np.ones((2, 3)), "x")
+    graph.sum(graph.apply(net, x)).backward()
+    before = [p.grad.copy() for p in net.parameters()]
+    y = graph.sum(graph.apply(net, graph.custom(lambda ctx, x: x + 0, backward)(x)))
+    with pytest.raises(KeyError, match="not now"):
+        y.backward(accumulate=accumulate)
+    for parameter, earlier in zip(net.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.grad, earlier if accumulate else 0)
+    if not accumulate:
+        with pytest.raises(RuntimeError, match="x has no gradient"):
+            _ = x.grad
+
+
+def test_a_pass_that_is_refused_changes_nothing():
+    x = Variable(3.0, "x")
+    y = graph.exp(x) * 0.0 + x
+    y.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+    assert float(x.grad) == 1
 
 
 def test_gradients_accumulate_when_asked_to():
@@ -586,6 +626,15 @@ def test_python_conversions():
             wrong()
     with pytest.raises(TypeError, match=r"x would leave the graph as a NumPy array; write \.value"):
         np.asarray(x)
+
+
+def test_names_are_text():
+    with pytest.raises(TypeError, match="the name of a Variable must be text, got 3"):
+        Variable(1.0, 3)
+    x = Variable(1.0, "x")
+    with pytest.raises(TypeError, match="must be text, got None"):
+        x.name = None
+    assert x.name == "x"
 
 
 def test_repr():

@@ -250,6 +250,17 @@ def test_errors_of_a_black_box_name_the_node():
     assert caught.value.__notes__ == ["in the backward pass of custom(x)"]
 
 
+def test_operations_without_forward_or_backward_say_so():
+    class Half(graph.Op):
+        def forward(self, ctx, x):
+            return x / 2
+
+    with pytest.raises(NotImplementedError, match=r"^Op defines no forward"):
+        graph.apply(graph.Op(), [1.0])
+    with pytest.raises(NotImplementedError, match=r"^Half defines no backward"):
+        graph.apply(Half(), Variable(1.0)).backward()
+
+
 def test_black_boxes_need_functions_and_inputs():
     with pytest.raises(TypeError, match="custom needs two functions, got 3"):
         graph.custom(lambda ctx, x: x, 3)

@@ -75,6 +75,12 @@ def test_one_variable_or_several():
 @pytest.mark.parametrize(
     ("wrong", "kind", "message"),
     [
+        (lambda x: graph.vjp(3, x), TypeError, "a graph is given by a Variable, its result, got 3"),
+        (lambda x: graph.jacobian(3, x), TypeError, "a graph is given by a Variable, its result, got 3"),
+        (lambda x: graph.undefined(3), TypeError, "a graph is given by a Variable, its result, got 3"),
+        (lambda x: graph.trace(3), TypeError, "a graph is given by a Variable, its result, got 3"),
+        (lambda x: graph.to_dot(3), TypeError, "a graph is given by a Variable, its result, got 3"),
+        (lambda x: fb.check_gradients(3), TypeError, "takes a network or a Variable, the result of a graph, got 3"),
         (lambda x: graph.vjp(x * 2, x), ValueError, "backward needs a gradient of this shape"),
         (lambda x: graph.vjp(x * 2, [x, 3], [1.0, 1.0]), TypeError, "is taken by a Variable or a Parameter, got 3"),
         (lambda x: graph.vjp(x * 2, Variable(3, "n"), [1.0, 1.0]), TypeError, "n holds int64 and has no gradient"),

@@ -161,6 +161,8 @@ def test_nan_in_a_leaf_and_on_the_way_forward_again():
     x = Variable([1.0, np.nan], "x")
     with graph.detect_anomaly(), pytest.raises(FloatingPointError, match="x holds nan"):
         graph.exp(x)
+    with graph.detect_anomaly(), pytest.raises(FloatingPointError, match="x holds nan"):
+        graph.split(x, 2)
     w = Variable(1.0, "w")
     y = graph.log(w)
     largest, _ = graph.max_with_index(y * [1.0, 1.0])

@@ -426,6 +426,8 @@ def test_no_elements(function, shape):
     ("wrong", "message"),
     [
         (lambda x: graph.max(x[:, :0], 1), r"max: there is no max of no elements, got the shape \(3, 0\)"),
+        (lambda x: graph.sum(x, 2**70), r"sum: .*too large.*inputs: x \(3, 4\)"),
+        (lambda x: graph.transpose(x, 1), r"transpose: axes don't match array; inputs: x \(3, 4\)"),
         (lambda x: graph.sum(x, 2), r"sum: axis 2 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.max(x, -3), r"max: axis -3 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.transpose(x, (0, 0)), r"transpose: repeated axis.*inputs: x \(3, 4\)"),
@@ -441,7 +443,7 @@ def test_no_elements(function, shape):
         (lambda x: graph.concatenate([x, x], 2), r"concatenate: axis 2 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.affine(x, x, activation="step"), "affine: activation must be one of identity, relu, sigmoid"),
         (lambda x: graph.max_pool(x, 2), r"max_pool: .*inputs: x \(3, 4\)"),
-        (lambda x: graph.softmax_cross_entropy(x, [0, 1]), r"softmax_cross_entropy: x and y must have the same length"),
+        (lambda x: graph.softmax_cross_entropy(x, [0, 1]), r"softmax_cross_entropy: u and t must have the same length"),
         (lambda x: graph.softmax_cross_entropy(x, [0, 1, 4]), "labels must be from 0 to 3, but row 2 has 4"),
         (lambda x: graph.softmax(x[0, 0]), "softmax needs an array of at least one axis, got a single number"),
         (lambda x: x @ 2.0, r"a matrix product takes arrays of at least one axis, got \(3, 4\) and \(\)"),
@@ -456,10 +458,55 @@ def test_integers_of_numpy_and_wrong_axes():
     x = Variable(np.ones(4), "x")
     assert graph.reshape(x, np.int64(4)).shape == graph.broadcast_to(x, np.int64(4)).shape == (4,)
     assert len(graph.split(x, np.int64(2))) == 2
-    with pytest.raises(TypeError, match=r"sum: .*inputs: x \(4,\)"):
-        graph.sum(x, np.array([0]))
+    assert graph.sum(x, np.array([0])).shape == graph.sum(x, np.int64(0)).shape == ()
     with pytest.raises(TypeError, match=r"concatenate: .*inputs: x \(4,\)"):
         graph.concatenate([x, x], None)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+def test_axes_are_integers_whatever_was_asked_for_before(name):
+    """1.0 and True equal 1, and operations are kept by their axes."""
+    x, function = Variable(np.arange(6.0).reshape(2, 3), "x"), getattr(graph, name)
+    for known, wrong in ((1, 1.0), (1, True), ((1, 0), (1.0, 0)), ((1, 0), (True, 0)), (None, x)):
+        for _ in range(2):
+            with pytest.raises(TypeError, match=f"^{name}: axis must be an integer, several, or None for all, got"):
+                function(x, wrong)
+            function(x, known)
+    with pytest.raises(TypeError, match=f"^{name}: keepdims must be True or False, got 'no'"):
+        function(x, keepdims="no")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x, s: graph.clip(x, s), "clip: low must be a number, got Variable"),
+        (lambda x, s: graph.clip(x, 0.0, "a"), "clip: high must be a number, got 'a'"),
+        (lambda x, s: graph.clip(x, np.ones(2)), "clip: low must be a number, got array"),
+        (lambda x, s: graph.leaky_relu(x, s), "slope must be a number, got Variable"),
+        (lambda x, s: graph.affine(x, x, activation="leaky_relu", slope=s), "slope must be a number, got Variable"),
+        (lambda x, s: graph.split(x, s), "split: parts must be an integer or several places, got Variable"),
+        (lambda x, s: graph.split(x, 1.5), "split: parts must be an integer or several places, got 1.5"),
+        (lambda x, s: graph.concatenate(s), "concatenate takes a sequence of arrays, got|is a single number"),
+        (lambda x, s: graph.stack(3), "stack takes a sequence of arrays, got 3"),
+    ],
+)
+def test_what_would_be_no_number_or_lose_a_gradient(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        wrong(Variable(np.ones((2, 2)), "x"), Variable(2.0, "s"))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int16, np.int32, np.int64])
+def test_no_result_is_of_half_precision(dtype):
+    """NumPy makes half precision of integers of 8 bits."""
+    x = Variable(np.array([1, 0], dtype), "x")
+    wide = np.result_type(np.float32, dtype)
+    for function in (np.exp, np.sqrt):
+        made = getattr(graph, function.__name__)(x)
+        assert made.dtype == wide
+        np.testing.assert_array_equal(made.value, function(x.value.astype(wide)))
+    assert graph.log(x[:1]).dtype == (x / x[:1]).dtype == wide
+    large = graph.exp(Variable(np.array([12], np.uint8)))
+    assert abs(float(large) - np.exp(12.0)) < 1
 
 
 def test_targets_have_no_gradient():

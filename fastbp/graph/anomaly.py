@@ -60,7 +60,8 @@ def check_value(node: Node | Part, value: Array) -> None:
     """Refuse a value that is not finite."""
     if not watch.here or value.dtype.kind != "f" or np.isfinite(value).all():
         return
-    for source in node.inputs:
+    made = node.inputs[0] if isinstance(node, Part) else node
+    for source in made.inputs:
         before = _value_of(source)
         if before is not None and not np.isfinite(before).all():
             raise FloatingPointError(f"{describe(source)} holds {first_anomaly(before)}")

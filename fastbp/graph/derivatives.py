@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from fastbp._checks import Array, as_array
 from fastbp.graph import walk
+from fastbp.graph.handle import check_handle
 from fastbp.graph.kinks import UndefinedReport, find
 from fastbp.graph.node import Source
 from fastbp.graph.variable import Variable
@@ -71,6 +72,7 @@ def vjp(y: Variable, by: Any, gradient: npt.ArrayLike | None = None) -> Any:
     >>> graph.vjp(x * x, x, [1.0, 10.0])
     array([ 2., 40.])
     """
+    check_handle(y)
     is_one = isinstance(by, Variable | Parameter)
     made = _gradients(y, [by] if is_one else list(by), y.seed(gradient))
     return made[0] if is_one else made
@@ -89,6 +91,7 @@ def jacobian(y: Variable, by: By) -> Array:
     array([[2., 1.],
            [1., 1.]])
     """
+    check_handle(y)
     source = source_of(by)
     y.check_differentiable()
     rows = np.empty((y.size, *by.value.shape), source.dtype)
@@ -178,4 +181,5 @@ def undefined(y: Variable, gradient: npt.ArrayLike | None = None) -> UndefinedRe
     ----------------------------------------------------------------
     relu_1  relu              2               1  u = 0, where du = 0
     """
+    check_handle(y)
     return find(y.source, y.seed(gradient))

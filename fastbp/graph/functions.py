@@ -4,15 +4,16 @@ Each says where its derivative does not exist, and what gradient it gives there,
 `fastbp.ops`; `fastbp.graph.undefined` reports where that happened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fastbp import ops
+from fastbp._checks import check_flag
 from fastbp.graph.variable import Variable, binary, constant, nary, unary
-from fastbp.ops.reductions import Axis
+from fastbp.ops.reductions import Axis, as_axis
 
 _ADD, _SUBTRACT, _MULTIPLY = ops.Add(), ops.Subtract(), ops.Multiply()
 _DIVIDE, _POWER, _MATMUL = ops.Divide(), ops.Power(), ops.MatMul()
@@ -112,19 +113,16 @@ def where(condition: Any, x: Any, y: Any) -> Variable:
     return made
 
 
-@lru_cache(maxsize=256, typed=True)
-def _known(kind: Any, axis: Any, keepdims: bool) -> ops.Op:
+@lru_cache(maxsize=256)
+def _known(kind: Any, axis: int | tuple[int, ...] | None, keepdims: bool) -> ops.Op:
     """The operation; since it keeps nothing of a call, equal ones can be one."""
     made: ops.Op = kind(axis, keepdims)
     return made
 
 
 def _over(kind: Any, x: Any, axis: Axis, keepdims: bool) -> Variable:
-    try:
-        op = _known(kind, tuple(axis) if isinstance(axis, list) else axis, keepdims)
-    except TypeError:  # not hashable, and so no axis
-        op = kind(axis, keepdims)
-    return one(op, x)
+    numbers = as_axis(axis, kind.kind)  # before the look-up: 1.0 and True equal 1
+    return one(_known(kind, numbers, check_flag(keepdims, f"{kind.kind}: keepdims")), x)
 
 
 # --- over axes --------------------------------------------------------------------------------------------------------
@@ -196,7 +194,7 @@ def flatten(x: Any) -> Variable:
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Variable:
     """x with its axes in another order, by default reversed."""
-    return one(ops.Transpose(None if axes is None else tuple(axes)), x)
+    return one(ops.Transpose(None if axes is None else _sizes(axes)), x)
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Variable:
@@ -217,6 +215,8 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Variable:
 
 
 def _several(xs: Sequence[Any], name: str) -> list[Any]:
+    if not isinstance(xs, Iterable):
+        raise TypeError(f"{name} takes a sequence of arrays, got {xs!r}")
     arrays = list(xs)
     if not arrays:
         raise ValueError(f"{name} needs at least one array")
@@ -235,7 +235,7 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> tuple[Variable, 
     >>> x.grad
     array([0., 0., 6., 8.])
     """
-    made = nary(ops.Split(int(parts) if isinstance(parts, np.integer) else parts, axis), x)
+    made = nary(ops.Split(parts, axis), x)
     return made if isinstance(made, tuple) else (made,)
 
 

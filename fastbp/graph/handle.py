@@ -16,6 +16,12 @@ from fastbp.op import clock
 OnUndefined = Literal["ignore", "warn", "raise"]
 
 
+def check_handle(y: Any) -> None:
+    """TypeError for what is no result of a graph."""
+    if not isinstance(y, Handle):
+        raise TypeError(f"a graph is given by a Variable, its result, got {y!r}")
+
+
 def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
     """``value``, by default a copy, as an array that graphs compute with.
 
@@ -41,6 +47,8 @@ class Handle:
     def __init__(self, value: npt.ArrayLike, name: str = "", *, constant: bool = False) -> None:
         if isinstance(value, Handle):
             raise TypeError(f"{value!r} is a Variable already; its value is {describe(value.source)}.value")
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a Variable must be text, got {name!r}")
         self._value = as_value(value, name or "value")
         self.source: Source = Leaf(self._value, name, self._value.dtype.kind == "f" and not constant)
 
@@ -68,6 +76,8 @@ class Handle:
 
     @name.setter
     def name(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a Variable must be text, got {name!r}")
         self.source.name = name
 
     @property
@@ -194,7 +204,8 @@ class Handle:
         """Fill ``grad`` of all leaves that this variable is made from, parameters of layers included.
 
         One walk over the graph in reverse topological order. Where gradients meet they are added in one array; each is
-        freed as soon as the node has passed it on. Gradients of an earlier pass are gone, even if this one fails.
+        freed as soon as the node has passed it on. A pass that fails half-way leaves no gradients behind (those of
+        parameters of layers are 0 then), and one that is refused before it starts leaves those of an earlier pass.
 
         Parameters
         ----------
@@ -227,10 +238,15 @@ class Handle:
         if watch.here and not np.isfinite(seed).all():
             raise FloatingPointError(f"the gradient by {self._label()} holds {first_anomaly(seed)}")
         parameters = walk.drop_gradients(order, of_leaves=not accumulate)
-        with np.errstate(all="ignore"):
-            found = walk.gradients(order, root, seed, retain=retain)
-            for source in found:
-                source.receive(found.taken(source), accumulate=accumulate)
+        try:
+            with np.errstate(all="ignore"):
+                found = walk.gradients(order, root, seed, retain=retain)
+                for source in found:
+                    source.receive(found.taken(source), accumulate=accumulate)
+        except BaseException:
+            for parameter in parameters:
+                parameter.grad[...] = 0
+            raise
         for parameter in parameters:
             if parameter not in found:
                 parameter.grad[...] = 0

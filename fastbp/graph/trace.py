@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy.typing as npt
 
 from fastbp._checks import Array
+from fastbp.graph.handle import check_handle
 from fastbp.graph.names import names, short
 from fastbp.graph.node import Leaf, Node, Part, Source
 from fastbp.graph.replay import Replay
@@ -40,6 +41,7 @@ class Trace(tuple[Row, ...]):
 
 def replayed(y: Variable, gradient: npt.ArrayLike | None) -> Replay:
     """The graph of y with all values, and with all gradients if there is something to start from."""
+    check_handle(y)
     replay = Replay(y.source)
     replay.forward()
     if y.is_differentiable and (gradient is not None or y.size == 1):

@@ -23,6 +23,7 @@ _SHOWN = 5  # inputs that a message names
 _REWORDED: dict[type[BaseException], type[Exception]] = {
     **{kind: kind for kind in (ValueError, IndexError, TypeError)},
     np.exceptions.AxisError: ValueError,
+    OverflowError: ValueError,
 }
 
 
@@ -100,7 +101,7 @@ def equal_dtypes(arrays: Sequence[Array]) -> Sequence[Array]:
 
 def blame(node: Node, arrays: Sequence[Array], error: BaseException) -> NoReturn:
     """Raise the ``error`` of a forward pass with the node and the shapes of its inputs in its message."""
-    shown = [f"{describe(source)} {x.shape}" for source, x in zip(node.inputs, arrays[:_SHOWN], strict=False)]
+    shown = [_shown(source, x) for source, x in zip(node.inputs, arrays[:_SHOWN], strict=False)]
     inputs = ", ".join([*shown, "..."] if len(arrays) > _SHOWN else shown)
     kind = _REWORDED.get(type(error))
     if kind is not None:
@@ -109,6 +110,12 @@ def blame(node: Node, arrays: Sequence[Array], error: BaseException) -> NoReturn
         raise kind(f"{node.name or node.op.kind}: {text}; inputs: {inputs}") from error
     error.add_note(f"in the forward pass of {describe(node)}, inputs: {inputs}")
     raise error
+
+
+def _shown(source: Source, value: Array) -> str:
+    """An input in a message: what it is called, and its shape."""
+    text = describe(source)
+    return text if text.endswith(f" {value.shape}") else f"{text} {value.shape}"
 
 
 def forward(root: Source) -> None:

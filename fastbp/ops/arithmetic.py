@@ -80,6 +80,7 @@ class Multiply(Op):
 class Divide(Op):
     """z = x / y:   dx = dz / y,   dy = -dz z / y."""
 
+    needs_equal_dtypes = True
     returns_new = True
     undefined = "y = 0, where dx = dz / 0 and dy = -dz z / 0; 0 where dz is 0"
 

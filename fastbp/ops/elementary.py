@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._checks import Array
+from fastbp._checks import Array, as_number
 from fastbp.op import Context, Op
 from fastbp.ops.arithmetic import quotient
 from fastbp.ops.broadcasting import unbroadcast
@@ -13,6 +13,7 @@ from fastbp.ops.broadcasting import unbroadcast
 class Exp(Op):
     """y = e^x:   dx = dy y."""
 
+    needs_equal_dtypes = True
     returns_new = True
 
     def forward(self, ctx: Context, x: Array) -> Any:
@@ -27,6 +28,7 @@ class Exp(Op):
 class Log(Op):
     """y = log x:   dx = dy / x."""
 
+    needs_equal_dtypes = True
     returns_new = True
     undefined = "x = 0, where dx = dy / 0, and 0 where dy is 0"
 
@@ -44,6 +46,7 @@ class Log(Op):
 class Sqrt(Op):
     """y = sqrt x:   dx = dy / (2 y)."""
 
+    needs_equal_dtypes = True
     returns_new = True
     undefined = "x = 0, where dx = dy / 0, and 0 where dy is 0"
 
@@ -83,8 +86,8 @@ class Clip(Op):
     undefined = "x = low and x = high, where dx = dy"
 
     def __init__(self, low: float | None, high: float | None) -> None:
-        self.low = -np.inf if low is None else float(low)
-        self.high = np.inf if high is None else float(high)
+        self.low = -np.inf if low is None else as_number(low, "clip: low")
+        self.high = np.inf if high is None else as_number(high, "clip: high")
         if not self.low <= self.high:
             raise ValueError(f"clip: low must be at most high, got {low} and {high}")
 

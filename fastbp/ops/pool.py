@@ -36,15 +36,15 @@ class Pool(Op):
 
     def windows_on(self, shape: tuple[int, ...]) -> Windows:
         """The windows on images of this shape."""
-        on: Windows = pool_windows(
-            *(getattr(self, "name", "") or self.kind, shape[2:]),
-            *(self.size, self.stride, self.padding, self.dilation, self.ceil),
-        )
+        on: Windows = pool_windows(self._label(), shape[2:], *self.numbers().values())
         return on
 
     def check(self, x: Array) -> None:
         """Refuse what is no array of images."""
-        check_images(getattr(self, "name", "") or self.kind, "x", x)
+        check_images(self._label(), "x", x)
+
+    def _label(self) -> str:
+        return getattr(self, "name", "") or self.kind
 
 
 class MaxPool(Pool):
@@ -67,14 +67,14 @@ class MaxPool(Pool):
         self.check(x)
         y, index = self.outputs(ctx, x.shape, x.dtype)
         kernels.max_pool_forward(x, y, index, **self.numbers())
-        ctx.saved = (x, index, y)
+        ctx.saved = (x.shape, index, y)
         return y
 
     def backward(self, ctx: Context, dy: Array) -> Array | None:
-        x, index, y = ctx.saved
+        shape, index, y = ctx.saved
         if not ctx.needs[0]:
             return None
-        dx, _ = ctx.gradient(0, x.shape, dy)
+        dx, _ = ctx.gradient(0, shape, dy)
         kernels.max_pool_delta(dy, index, y, dx, ctx.below, ctx.below_slope, **self.numbers())
         return dx
 

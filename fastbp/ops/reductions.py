@@ -3,15 +3,31 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from fastbp._checks import Array
+from fastbp._checks import Array, check_flag
 from fastbp.op import Context, Op
 
 Axis = int | Sequence[int] | None
+
+
+def as_axis(axis: Any, name: str) -> int | tuple[int, ...] | None:
+    """``axis`` as an integer, a tuple of integers, or None for all; TypeError for anything else."""
+    if axis is None or type(axis) is int:
+        return axis
+    is_one = isinstance(axis, int | np.integer) or np.ndim(axis) == 0
+    given = (axis,) if is_one else tuple(axis)
+    try:
+        if any(isinstance(one, bool | np.bool_) for one in given):
+            raise TypeError
+        axes = tuple(map(index, given))
+    except TypeError:
+        raise TypeError(f"{name}: axis must be an integer, several, or None for all, got {axis!r}") from None
+    return axes[0] if is_one else axes
 
 
 @lru_cache(maxsize=256)
@@ -32,7 +48,8 @@ class Reduction(Op):
     """One number for all elements along ``axis``: an axis, several, or all of them (None)."""
 
     def __init__(self, axis: Axis = None, keepdims: bool = False) -> None:
-        self.axis, self.keepdims = tuple(axis) if isinstance(axis, list) else axis, keepdims
+        self.axis = as_axis(axis, self.kind)
+        self.keepdims = check_flag(keepdims, f"{self.kind}: keepdims")
 
     def _sum(self, x: Array) -> Any:
         return np.add.reduce(x, self.axis, keepdims=self.keepdims)  # type: ignore[call-overload]
@@ -144,7 +161,7 @@ class Max(Reduction):
 
     def kinks(self, ctx: Context, x: Array) -> tuple[Array, Array]:
         rows, place, shape = self._rows(x)
-        best = rows[np.arange(len(rows)), place][:, None]
+        best = np.take_along_axis(rows, place[:, None], 1)
         return ((rows == best).sum(axis=1) > 1).reshape(shape), place
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,11 @@ class Split(Op):
     accumulates = (0,)
 
     def __init__(self, parts: int | Sequence[int], axis: int = 0) -> None:
-        self.parts, self.axis = parts, axis
+        try:
+            self.parts = index(parts) if np.ndim(parts) == 0 else tuple(map(index, parts))  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(f"split: parts must be an integer or several places, got {parts!r}") from None
+        self.axis = axis
 
     def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
         axis = normalize_axis_index(self.axis, x.ndim)
