@@ -58,7 +58,8 @@ def sgd_update(g, w, lr, l2=0.0):
     >>> w
     array([1.5])
     """
-    check_number("sgd_update", lr=lr, l2=l2)
+    if type(lr) is not float or type(l2) is not float:
+        check_number("sgd_update", lr=lr, l2=l2)
     try:
         if g.shape == w.shape:
             _run(*vectors(g, w), lr, l2)

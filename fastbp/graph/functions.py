@@ -120,9 +120,10 @@ def _known(kind: Any, axis: int | tuple[int, ...] | None, keepdims: bool) -> ops
     return made
 
 
-def _over(kind: Any, x: Any, axis: Axis, keepdims: bool) -> Variable:
-    numbers = as_axis(axis, kind.kind)  # before the look-up: 1.0 and True equal 1
-    return one(_known(kind, numbers, check_flag(keepdims, f"{kind.kind}: keepdims")), x)
+def _over(kind: Any, x: Any, axis: Axis, keepdims: Any) -> Variable:
+    if type(keepdims) is not bool:
+        keepdims = check_flag(keepdims, f"{kind.kind}: keepdims")
+    return one(_known(kind, as_axis(axis, kind.kind), keepdims), x)  # looked up: no 1.0 and no True, which equal 1
 
 
 # --- over axes --------------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Variable:
 
 
 def _several(xs: Sequence[Any], name: str) -> list[Any]:
-    if not isinstance(xs, Iterable):
+    if not isinstance(xs, list | tuple) and not isinstance(xs, Iterable):
         raise TypeError(f"{name} takes a sequence of arrays, got {xs!r}")
     arrays = list(xs)
     if not arrays:

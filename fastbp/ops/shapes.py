@@ -125,6 +125,14 @@ class Stack(Op):
         return tuple(np.moveaxis(dy, self.axis, 0))
 
 
+def _places(parts: Any) -> int | tuple[int, ...]:
+    """Integers of any kind; TypeError for anything else."""
+    try:
+        return index(parts) if np.ndim(parts) == 0 else tuple(map(index, parts))
+    except TypeError:
+        raise TypeError(f"split: parts must be an integer or several places, got {parts!r}") from None
+
+
 class Split(Op):
     """Parts of x along an axis: so many equal ones, or cut before each of some places. dx is put together from dy."""
 
@@ -132,11 +140,7 @@ class Split(Op):
     accumulates = (0,)
 
     def __init__(self, parts: int | Sequence[int], axis: int = 0) -> None:
-        try:
-            self.parts = index(parts) if np.ndim(parts) == 0 else tuple(map(index, parts))  # type: ignore[arg-type]
-        except TypeError:
-            raise TypeError(f"split: parts must be an integer or several places, got {parts!r}") from None
-        self.axis = axis
+        self.parts, self.axis = parts if type(parts) is int else _places(parts), axis
 
     def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
         axis = normalize_axis_index(self.axis, x.ndim)
