@@ -4,7 +4,7 @@ Each says where its derivative does not exist, and what gradient it gives there,
 `fastbp.ops`; `fastbp.graph.undefined` reports where that happened.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,12 +12,23 @@ import numpy as np
 
 from fastbp import ops
 from fastbp._checks import check_flag
-from fastbp.graph.variable import Variable, binary, constant, nary, unary
+from fastbp.graph.variable import (
+    ABS,
+    ADD,
+    DIVIDE,
+    MATMUL,
+    MULTIPLY,
+    POWER,
+    SUBTRACT,
+    Variable,
+    binary,
+    constant,
+    nary,
+    unary,
+)
 from fastbp.ops.reductions import Axis, as_axis
 
-_ADD, _SUBTRACT, _MULTIPLY = ops.Add(), ops.Subtract(), ops.Multiply()
-_DIVIDE, _POWER, _MATMUL = ops.Divide(), ops.Power(), ops.MatMul()
-_EXP, _LOG, _SQRT, _ABS = ops.Exp(), ops.Log(), ops.Sqrt(), ops.Abs()
+_EXP, _LOG, _SQRT = ops.Exp(), ops.Log(), ops.Sqrt()
 _MAXIMUM, _MINIMUM, _WHERE = ops.Maximum(), ops.Minimum(), ops.Where()
 _FLATTEN = ops.Flatten()
 
@@ -36,27 +47,27 @@ def one(op: ops.Op, x: Any) -> Variable:
 
 def add(x: Any, y: Any) -> Variable:
     """x + y."""
-    return _two(_ADD, x, y)
+    return _two(ADD, x, y)
 
 
 def subtract(x: Any, y: Any) -> Variable:
     """x - y."""
-    return _two(_SUBTRACT, x, y)
+    return _two(SUBTRACT, x, y)
 
 
 def multiply(x: Any, y: Any) -> Variable:
     """x y, element by element."""
-    return _two(_MULTIPLY, x, y)
+    return _two(MULTIPLY, x, y)
 
 
 def divide(x: Any, y: Any) -> Variable:
     """x / y. At y = 0 the derivative does not exist."""
-    return _two(_DIVIDE, x, y)
+    return _two(DIVIDE, x, y)
 
 
 def power(x: Any, p: Any) -> Variable:
     """x^p. At x = 0 with p < 1 the derivative does not exist."""
-    return _two(_POWER, x, p)
+    return _two(POWER, x, p)
 
 
 # --- elementary functions ---------------------------------------------------------------------------------------------
@@ -79,7 +90,7 @@ def sqrt(x: Any) -> Variable:
 
 def abs(x: Any) -> Variable:
     """Absolute value. At x = 0 the derivative does not exist and counts as 0."""
-    return one(_ABS, x)
+    return one(ABS, x)
 
 
 def clip(x: Any, low: float | None = None, high: float | None = None) -> Variable:
@@ -216,7 +227,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Variable:
 
 
 def _several(xs: Sequence[Any], name: str) -> list[Any]:
-    if not isinstance(xs, list | tuple) and not isinstance(xs, Iterable):
+    if not hasattr(xs, "__iter__"):
         raise TypeError(f"{name} takes a sequence of arrays, got {xs!r}")
     arrays = list(xs)
     if not arrays:
@@ -242,4 +253,4 @@ def split(x: Any, parts: int | Sequence[int], axis: int = 0) -> tuple[Variable, 
 
 def matmul(a: Any, b: Any) -> Variable:
     """Matrix product, ``a @ b``: a vector is a row on the left, a column on the right; axes in front are broadcast."""
-    return _two(_MATMUL, a, b)
+    return _two(MATMUL, a, b)

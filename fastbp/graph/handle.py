@@ -1,6 +1,7 @@
 """What users hold of a graph: a value, its gradient, and the ways forward and backward."""
 
 import warnings
+from collections.abc import Collection
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,6 +21,12 @@ def check_handle(y: Any) -> None:
     """TypeError for what is no result of a graph."""
     if not isinstance(y, Handle):
         raise TypeError(f"a graph is given by a Variable, its result, got {y!r}")
+
+
+def check_name(name: Any) -> None:
+    """TypeError for what is no text."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a Variable must be text, got {name!r}")
 
 
 def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
@@ -47,8 +54,7 @@ class Handle:
     def __init__(self, value: npt.ArrayLike, name: str = "", *, constant: bool = False) -> None:
         if isinstance(value, Handle):
             raise TypeError(f"{value!r} is a Variable already; its value is {describe(value.source)}.value")
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a Variable must be text, got {name!r}")
+        check_name(name)
         self._value = as_value(value, name or "value")
         self.source: Source = Leaf(self._value, name, self._value.dtype.kind == "f" and not constant)
 
@@ -76,8 +82,7 @@ class Handle:
 
     @name.setter
     def name(self, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a Variable must be text, got {name!r}")
+        check_name(name)
         self.source.name = name
 
     @property
@@ -238,18 +243,17 @@ class Handle:
         if watch.here and not np.isfinite(seed).all():
             raise FloatingPointError(f"the gradient by {self._label()} holds {first_anomaly(seed)}")
         parameters = walk.drop_gradients(order, of_leaves=not accumulate)
+        received: Collection[Source] = ()
         try:
             with np.errstate(all="ignore"):
                 found = walk.gradients(order, root, seed, retain=retain)
                 for source in found:
                     source.receive(found.taken(source), accumulate=accumulate)
-        except BaseException:
+            received = found
+        finally:  # what no gradient has reached, or none at all in a pass that fails
             for parameter in parameters:
-                parameter.grad[...] = 0
-            raise
-        for parameter in parameters:
-            if parameter not in found:
-                parameter.grad[...] = 0
+                if parameter not in received:
+                    parameter.grad[...] = 0
 
     def seed(self, gradient: npt.ArrayLike | None) -> Array:
         """The gradient by this variable that backward starts from, checked."""
@@ -259,9 +263,7 @@ class Handle:
                 raise ValueError(
                     f"{self._label()} has the shape {self.shape}: backward needs a gradient of this shape to start from"
                 )
-            seed = np.empty(self.shape, self.dtype)
-            seed.fill(1)
-            return seed
+            return np.ones(self.shape, self.dtype)
         seed = as_value(gradient, "gradient", copy=False).astype(self.dtype, copy=False)
         if seed.shape != self.shape:
             raise ValueError(f"the gradient by {self._label()} must have its shape {self.shape}, got {seed.shape}")

@@ -57,40 +57,40 @@ class Variable(Handle):
     __array_ufunc__ = None
 
     def __add__(self, other: Any) -> "Variable":
-        return binary(_ADD, self, other)
+        return binary(ADD, self, other)
 
     def __radd__(self, other: Any) -> "Variable":
-        return binary(_ADD, other, self)
+        return binary(ADD, other, self)
 
     def __sub__(self, other: Any) -> "Variable":
-        return binary(_SUBTRACT, self, other)
+        return binary(SUBTRACT, self, other)
 
     def __rsub__(self, other: Any) -> "Variable":
-        return binary(_SUBTRACT, other, self)
+        return binary(SUBTRACT, other, self)
 
     def __mul__(self, other: Any) -> "Variable":
-        return binary(_MULTIPLY, self, other)
+        return binary(MULTIPLY, self, other)
 
     def __rmul__(self, other: Any) -> "Variable":
-        return binary(_MULTIPLY, other, self)
+        return binary(MULTIPLY, other, self)
 
     def __truediv__(self, other: Any) -> "Variable":
-        return binary(_DIVIDE, self, other)
+        return binary(DIVIDE, self, other)
 
     def __rtruediv__(self, other: Any) -> "Variable":
-        return binary(_DIVIDE, other, self)
+        return binary(DIVIDE, other, self)
 
     def __pow__(self, other: Any) -> "Variable":
-        return binary(_POWER, self, other)
+        return binary(POWER, self, other)
 
     def __rpow__(self, other: Any) -> "Variable":
-        return binary(_POWER, other, self)
+        return binary(POWER, other, self)
 
     def __matmul__(self, other: Any) -> "Variable":
-        return binary(_MATMUL, self, other)
+        return binary(MATMUL, self, other)
 
     def __rmatmul__(self, other: Any) -> "Variable":
-        return binary(_MATMUL, other, self)
+        return binary(MATMUL, other, self)
 
     def __neg__(self) -> "Variable":
         return unary(_NEGATIVE, self)
@@ -99,7 +99,7 @@ class Variable(Handle):
         return self
 
     def __abs__(self) -> "Variable":
-        return unary(_ABS, self)
+        return unary(ABS, self)
 
     def __lt__(self, other: Any) -> "Variable":
         return binary(_LESS, self, other)
@@ -260,8 +260,9 @@ def _part(source: Part, value: Array) -> Variable:
 
 
 _new, _reference = Variable.__new__, weakref.ref
-_ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _POWER = ops.Add(), ops.Subtract(), ops.Multiply(), ops.Divide(), ops.Power()
-_NEGATIVE, _ABS, _MATMUL, _TRANSPOSE = ops.Negative(), ops.Abs(), ops.MatMul(), ops.Transpose()
+# Operations keep nothing of a call, so that one of each serves all.
+ADD, SUBTRACT, MULTIPLY, DIVIDE, POWER = ops.Add(), ops.Subtract(), ops.Multiply(), ops.Divide(), ops.Power()
+_NEGATIVE, ABS, MATMUL, _TRANSPOSE = ops.Negative(), ops.Abs(), ops.MatMul(), ops.Transpose()
 _LESS, _LESS_EQUAL = ops.Compare(np.less), ops.Compare(np.less_equal)
 _GREATER, _GREATER_EQUAL = ops.Compare(np.greater), ops.Compare(np.greater_equal)
 _EQUAL, _NOT_EQUAL = ops.Compare(np.equal), ops.Compare(np.not_equal)

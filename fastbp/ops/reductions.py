@@ -19,7 +19,7 @@ def as_axis(axis: Any, name: str) -> int | tuple[int, ...] | None:
     """``axis`` as an integer, a tuple of integers, or None for all; TypeError for anything else."""
     if axis is None or type(axis) is int:
         return axis
-    is_one = isinstance(axis, int | np.integer) or np.ndim(axis) == 0
+    is_one = np.ndim(axis) == 0
     given = (axis,) if is_one else tuple(axis)
     try:
         if any(isinstance(one, bool | np.bool_) for one in given):
