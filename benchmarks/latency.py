@@ -2,10 +2,9 @@
 
     python benchmarks/latency.py
 
-Every kernel's time to compile with an empty cache, one after the other in one process (some come in a serial and a
-parallel variant, each compiled when it is first needed); the time from the start of `fastbp train` to the end
-of its first epoch, with an empty cache; and the time from the start of a process to the end of a first training step,
-with a warm one. float32, all CPUs.
+Every kernel's time to compile with an empty cache, one after the other in one process; the time from the start of
+`fastbp train` to the end of its first epoch, with an empty cache; and the time from the start of a process to the end
+of a first training step, with a warm one. float32, all CPUs.
 """
 
 import argparse
@@ -49,9 +48,7 @@ def kernels():
             if isinstance(value, Kernel) and value.function.__module__ == info.name:
                 name = f"{info.name.rpartition('.')[2]}.{value.name}"
                 dtype = "int64" if np.dtype("int64").char in value._types else "float32"
-                result[name] = partial(value.compile, dtype, False)
-                if "prange" in value.function.__code__.co_names:
-                    result[f"{name}, parallel"] = partial(value.compile, dtype, True)
+                result[name] = partial(value.compile, np.dtype(dtype))
     for name, routine in ROUTINES.items():
         result[name] = partial(routine.compile, np.dtype("float32"))
     return dict(sorted(result.items()))

@@ -94,9 +94,10 @@ def installed(libraries, packages=None):
     return [name for name in libraries if found[name]]
 
 
-def in_process(script, library, *arguments, threads):
+def in_process(script, library, *arguments, threads, variables=None):
     """What ``script --worker library arguments`` prints as JSON, run on the first ``threads`` CPUs.
 
+    ``variables`` of the environment may differ from what is set for as many threads.
     Where it fails, the last line of its errors is printed, and the result is None; without fastbp there is no result.
     """
     cpus = sorted(os.sched_getaffinity(0))[:threads]
@@ -105,7 +106,7 @@ def in_process(script, library, *arguments, threads):
     try:
         result = subprocess.run(
             command,
-            env={**os.environ, **dict.fromkeys(names, str(threads))},
+            env={**os.environ, **dict.fromkeys(names, str(threads)), **(variables or {})},
             capture_output=True,
             text=True,
             timeout=TIMEOUT,

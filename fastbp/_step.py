@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbp._checks import Array
 from fastbp._plan import Plan
-from fastbp.kernels._program import OVERLAPS, NotRecordable, recording
+from fastbp.kernels._program import OVERLAPS, NotRecordable, record
 from fastbp.kernels.loss import WRONG_LABEL
 from fastbp.layers import BY_NAME
 from fastbp.losses import Loss, SoftmaxCrossEntropy, UserLoss
@@ -50,16 +50,19 @@ class Step:
         self._rate = 1.0
         rate = self._rate if updates else None
         x, t = np.empty_like(x), np.empty_like(t)  # stand-ins, which share no memory with anything else
-        with recording() as forward:
+
+        def run_forward() -> None:
             self._u = plan.forward(x)
             self._delta = plan.loss_context.output("delta", self._u.shape, self._u.dtype)
             if self.is_whole:
                 loss.compute(self._u, t, self._delta)
-                plan.backward(self._delta, l2=l2, rate=rate)
-        backward = forward
-        if not self.is_whole:
-            with recording() as backward:
-                plan.backward(self._delta, l2=l2, rate=rate)
+                run_backward()
+
+        def run_backward() -> None:
+            plan.backward(self._delta, l2=l2, rate=rate)
+
+        forward = record(run_forward)
+        backward = forward if self.is_whole else record(run_backward)
         parameters = [parameter for layer in plan.layers for parameter in layer.parameters]
         written = [p.value if updates else p.grad for p in parameters]
         for program in {forward, backward}:
@@ -86,15 +89,19 @@ class Step:
             and t.flags.aligned
         )
 
-    def run(self, x: Array, t: Array, loss: Loss, rate: float | None) -> float:
-        """The loss of the batch, before parameters or gradients are written; they are not if it is not finite."""
+    def run(self, x: Array, t: Array, loss: Loss, rate: float | None = None, count: Array | None = None) -> float:
+        """The loss of the batch, before parameters or gradients are written; they are not if it is not finite.
+
+        ``count[0]`` is one more as soon as they are: no Ctrl-C comes between.
+        """
         if rate is not None and rate != self._rate:
             self._backward.set_rate(rate)
             self._rate = rate
-        status = self._forward.run(x, t)
+        of_forward = count if self.is_whole else None
+        status = self._forward.run(x, t, of_forward)
         if status == OVERLAPS:
             x, t = x.copy(), t.copy()
-            status = self._forward.run(x, t)
+            status = self._forward.run(x, t, of_forward)
         if self.is_whole:
             if status == WRONG_LABEL:
                 raise LabelError("a label is out of range")
@@ -103,7 +110,7 @@ class Step:
             value = loss.compute(self._u, t, self._delta)
         check_loss(value, loss, self._delta)
         if not self.is_whole:
-            self._backward.run(x, t)
+            self._backward.run(x, t, count)
         return value
 
 

@@ -14,7 +14,6 @@ def describe() -> str:
     """Versions, processor, block sizes, threads and cache folder, one line each."""
     notable = ("avx512f", "avx2", "fma", "avx", "sse4.2", "neon", "sve")
     features = ", ".join(name for name in notable if name in _cpu.FEATURES) or "none of note"
-    layer = _runtime.layer()
     folder = str(_cache.FOLDER) if _cache.FOLDER else "none: there is no home folder"
     rows = [
         ("fastbp", __version__),
@@ -29,11 +28,7 @@ def describe() -> str:
         rows.append((f"blocks {name}", f"tile {sizes.mr} x {sizes.nr}, KC {sizes.kc}"))
     rows += [
         ("threads", f"{_runtime.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}"),
-        ("threading layer", layer),
         ("kernel cache", folder),
         ("cache writable", "yes" if _cache.writable() else "no: kernels compile anew in every process"),
     ]
-    text = "\n".join(f"{name:<24}{value}" for name, value in rows)
-    if layer == "workqueue" and numba.config.THREADING_LAYER == "default":
-        text += "\nnote: Numba found no OpenMP runtime; installing libgomp makes parallel regions start faster"
-    return text
+    return "\n".join(f"{name:<24}{value}" for name, value in rows)

@@ -31,6 +31,7 @@ from fastbp._checks import (
 )
 from fastbp._plan import Plan
 from fastbp._step import LabelError, Step, Steps, check_loss
+from fastbp.kernels._interrupts import uninterrupted
 from fastbp.layers import BY_NAME, Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
 from fastbp.layers.layer import Source
 from fastbp.optimizers import SGD, check_optimizer
@@ -40,23 +41,27 @@ PREDICT_BATCH = 1024
 
 
 class _Guard:
-    """Context of the one thread that trains a network."""
+    """Lets one thread at a time train a network: ``with guard.free(): ...``"""
 
     def __init__(self) -> None:
-        self._lock, self._process = threading.Lock(), 0
+        self._lock, self._process = threading.Lock(), os.getpid()
 
-    def __enter__(self) -> None:
-        process = os.getpid()
-        if not self._lock.acquire(blocking=False):
-            if self._process == process:
-                raise RuntimeError("this network is being trained by another thread; train a copy.deepcopy of it")
+    def free(self) -> threading.Lock:
+        """The lock, for ``with``; RuntimeError while somebody has it.
+
+        The lock itself, because a Ctrl-C cannot come between it and its ``with``, as it can in methods written in
+        Python: it would be locked for ever.
+        """
+        if self._lock.locked():
+            if self._process == os.getpid():
+                raise RuntimeError(
+                    "this network is being trained by another thread, or by what a signal handler has interrupted; "
+                    "train a copy.deepcopy of it"
+                )
             # the parent was training when this process was forked from it: that thread does not exist here
             self._lock = threading.Lock()
-            self._lock.acquire()
-        self._process = process
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._process = os.getpid()
+        return self._lock
 
 
 class Network:
@@ -204,7 +209,8 @@ class Network:
             When ``x`` does not hold real numbers.
         """
         samples = as_samples(x, self.input_shape, self.dtype)
-        with self._guard:
+        with self._guard.free():
+            self._waiting = None  # nothing, if this is interrupted
             y = self._training_plan().forward(samples).copy()
             self._waiting = y.shape
         return y
@@ -239,7 +245,7 @@ class Network:
         """
         l2 = check_number(l2, "l2")
         gradient = as_real(delta, self.dtype, "delta")
-        with self._guard:
+        with self._guard.free():
             if self._waiting is None:
                 raise RuntimeError("backward needs a forward pass before it")
             if gradient.shape != self._waiting:
@@ -266,7 +272,7 @@ class Network:
         """
         step = None if self._steps is None else self._steps.last
         if step is not None and type(optimizer) is SGD and step.takes(x, y, loss, l2, True):
-            with self._guard:
+            with self._guard.free():
                 try:
                     return self._run(step, x, y, loss, optimizer)  # type: ignore[arg-type]
                 except LabelError:  # the checks below say which
@@ -275,7 +281,7 @@ class Network:
         loss, targets = self.check_targets(samples, y, loss)
         check_optimizer(optimizer)
         l2 = check_number(l2, "l2")
-        with self._guard:
+        with self._guard.free():
             return self._step(samples, targets, loss, optimizer, l2)
 
     def _step(self, x: Array, t: Array, loss: losses.Loss, optimizer: Any, l2: float) -> float:
@@ -293,23 +299,26 @@ class Network:
         delta = plan.loss_context.output("delta", u.shape, u.dtype)
         value = loss.compute(u, t, delta)
         check_loss(value, loss, delta)
-        plan.backward(delta, l2=l2, rate=optimizer.rate() if updates else None)
-        self._update(optimizer)
+        if updates:
+            uninterrupted(self._descend, plan, delta, l2, optimizer)
+        else:
+            plan.backward(delta, l2=l2)
+            uninterrupted(optimizer.step, self.parameters())
         return value
+
+    def _descend(self, plan: Plan, delta: Array, l2: float, optimizer: SGD) -> None:
+        """Gradient descent in all layers."""
+        plan.backward(delta, l2=l2, rate=optimizer.rate())
+        optimizer.steps += 1
 
     def _run(self, step: Step, x: Array, t: Array, loss: losses.Loss, optimizer: Any) -> float:
         """A recorded step, under the guard."""
         self._waiting = None
-        value = step.run(x, t, loss, optimizer.rate() if type(optimizer) is SGD else None)
-        self._update(optimizer)
-        return value
-
-    def _update(self, optimizer: Any) -> None:
-        """What is left of the update after a backward pass: nothing if it was gradient descent."""
         if type(optimizer) is SGD:
-            optimizer.steps += 1
-        else:
-            optimizer.step(self.parameters())
+            return step.run(x, t, loss, optimizer.rate(), optimizer.count)
+        value = step.run(x, t, loss)
+        uninterrupted(optimizer.step, self.parameters())
+        return value
 
     def check_targets(self, x: Array, y: npt.ArrayLike, loss: Any) -> tuple[losses.Loss, Array]:
         """The loss as a `Loss`, and targets for the samples ``x`` as it takes them."""

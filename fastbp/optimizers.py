@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import numpy as np
+
 from fastbp import kernels
 from fastbp._checks import Array, check_number
+from fastbp.kernels._interrupts import uninterrupted
 
 
 class Trainable(Protocol):
@@ -29,7 +32,7 @@ class SGD:
     Attributes
     ----------
     steps : int
-        Steps taken so far.
+        Steps taken so far: the number of updates of all parameters, after a Ctrl-C, too.
 
     Examples
     --------
@@ -40,7 +43,16 @@ class SGD:
 
     def __init__(self, lr: float | Callable[[int], float]) -> None:
         self.lr = lr
-        self.steps = 0
+        self.count = np.zeros(1, np.int64)  # of the steps: compiled code counts it up with the update
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return int(self.count[0])
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self.count[0] = steps
 
     @property
     def lr(self) -> float | Callable[[int], float]:
@@ -58,7 +70,10 @@ class SGD:
         return self._lr
 
     def step(self, parameters: Iterable[Trainable]) -> None:
-        """Update every parameter in place from its ``grad``."""
+        """Update every parameter in place from its ``grad``; Ctrl-C waits until all of them are."""
+        uninterrupted(self._step, parameters)
+
+    def _step(self, parameters: Iterable[Trainable]) -> None:
         lr = self.rate()
         for parameter in parameters:
             kernels.sgd_update(parameter.grad, parameter.for_update(), lr)

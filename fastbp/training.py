@@ -172,7 +172,7 @@ class Sequential(Network):
         history = History()
         x_batch = np.empty((size, *samples.shape[1:]), self.dtype)
         t_batch = np.empty((size, *targets.shape[1:]), targets.dtype)
-        with self._guard, Progress(epochs, -(-len(samples) // size), show=progress) as shown:
+        with self._guard.free(), Progress(epochs, -(-len(samples) // size), show=progress) as shown:
             for epoch in range(1, epochs + 1):
                 order = self.rng.permutation(len(samples))
                 total = 0.0

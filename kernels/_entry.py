@@ -52,5 +52,5 @@ class Entry:
             raise ValueError
         call = Call(self.layout, dtype, *self.tasks)
         call.steps[:, 2] = self.wide
-        prepared = _runtime.own.calls[self, dtype.char] = self.enter.serial(dtype), call.steps, call
+        prepared = _runtime.own.calls[self, dtype.char] = self.enter.compiled(dtype), call.steps, call
         return prepared

@@ -2,26 +2,30 @@
 
 ``inner`` marks a function that becomes part of those that call it; ``task`` compiles one that is described by a record
 and called through its address. ``kernel`` makes an entry point: a function with one explicit signature per dtype,
-compiled at its first use with that dtype, in a serial and a parallel variant of the same source (``prange`` is
-``range`` in the serial one). Inputs are typed as read-only arrays of any layout, so that C-ordered, Fortran-ordered,
-sliced and read-only arrays all run through one compilation, and other dtypes or ranks are refused.
+compiled at its first use with that dtype. Inputs are typed as read-only arrays of any layout, so that C-ordered,
+Fortran-ordered, sliced and read-only arrays all run through one compilation, and other dtypes or ranks are refused.
+
+Nothing is compiled for Numba's own threads: tasks are shared among those of ``_threads.py``.
 
 No fastmath flag is set: sums keep their order, NaN and infinity pass through, and a remainder loop rounds like the
 vector loop before it, so that results do not depend on where a chunk ends.
 """
 
 import inspect
+import os
 
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import require_real
 from fastbp.kernels._cache import KernelCache
+from fastbp.kernels._interrupts import uninterrupted
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _REALS = {"f": types.float32, "d": types.float64}
@@ -57,10 +61,48 @@ class NotRecordable(Exception):
     """A kernel that is not made of tasks, or arrays that would have to be copied, while a program is recorded."""
 
 
+class NotCompiled(Exception):
+    """Code that is missing while a program is recorded."""
+
+    def __init__(self, code, dtype):
+        super().__init__(code, dtype)
+        self._code, self._dtype = code, dtype
+
+    def compile(self):
+        """Compile it, or load it from the cache."""
+        self._code.compile(self._dtype)
+
+
+if hasattr(os, "register_at_fork"):  # a child must not wait for a thread of its parent that compiles
+    release = global_compiler_lock.release
+    os.register_at_fork(before=global_compiler_lock.acquire, after_in_parent=release, after_in_child=release)
+
+
+class _Code:
+    """What is compiled once for each dtype, at its first use."""
+
+    def __init__(self):
+        self._compiled = {}
+
+    def compiled(self, dtype):
+        """The code for ``dtype``; compiled, or loaded from the cache, if it was not used before."""
+        code = self._compiled.get(dtype.char)
+        if code is None:
+            if _runtime.own.program is not None:
+                raise NotCompiled(self, dtype)
+            code = self.compile(dtype)
+        return code
+
+    def compile(self, dtype):
+        """`compiled`, but anew. Signals wait until it is done: half of it would break Numba's tables."""
+        code = self._compiled[dtype.char] = uninterrupted(self._compile, dtype)
+        return code
+
+
 ROUTINES: dict[str, "Routine"] = {}  # all there are, by the names of their files
 
 
-class Routine:
+class Routine(_Code):
     """A function of numbers and pointers that other compiled functions call through its address; it returns 0.
 
     It is compiled once per dtype: linked into each of its callers, the tile code of the matrix product alone would be
@@ -68,22 +110,20 @@ class Routine:
     """
 
     def __init__(self, function, arguments):
+        super().__init__()
         self.function = function
         self.arguments = arguments
-        self._compiled = {}
         ROUTINES[_file_name(function)] = self
 
     def address(self, dtype):
-        """Where the machine code for ``dtype`` starts."""
-        return (self._compiled.get(dtype.char) or self.compile(dtype)).address
+        """Where the machine code for ``dtype`` (float32 or float64) starts."""
+        return self.compiled(dtype).address
 
-    def compile(self, dtype):
-        """The function for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
-        compiled = CFunc(self.function, (tuple(self.arguments(dtype)), index), locals={}, options=_TASK_OPTIONS)
-        compiled._cache = KernelCache(f"{_file_name(self.function)}-{dtype.char}")
-        compiled.compile()
-        self._compiled[dtype.char] = compiled
-        return compiled
+    def _compile(self, dtype):
+        code = CFunc(self.function, (tuple(self.arguments(dtype)), index), locals={}, options=_TASK_OPTIONS)
+        code._cache = KernelCache(f"{_file_name(self.function)}-{dtype.char}")
+        code.compile()
+        return code
 
 
 class Task(Routine):
@@ -122,52 +162,36 @@ def call(typing_context, address, record, t, threads):
     return index(index, *_TASK), generate
 
 
-class Kernel:
-    """An entry point of the compiled core.
+class Kernel(_Code):
+    """An entry point for calls from Python.
 
     ``signature(real)`` gives the types of the arguments; the first one is an array of dtype ``real``.
     """
 
     def __init__(self, function, signature, types_by_char=_REALS):
+        super().__init__()
         self.function = function
         self.signature = signature
         self._types = types_by_char
-        self._compiled = {}
 
-    def compile(self, dtype, parallel):
-        """The variant for arrays of ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
-        if parallel:
-            _runtime.note_launch()
-        dispatcher = njit(parallel=parallel, **_OPTIONS)(self.function)
-        dispatcher._cache = KernelCache(_file_name(self.function) + ("-parallel" if parallel else ""))
-        dispatcher.compile(tuple(self.signature(self._types[np.dtype(dtype).char])))
-        dispatcher.disable_compile()
-        self._compiled[np.dtype(dtype).char, parallel] = dispatcher
-        return dispatcher
+    def _compile(self, dtype):
+        code = njit(**_OPTIONS)(self.function)
+        code._cache = KernelCache(_file_name(self.function))
+        code.compile(tuple(self.signature(self._types[dtype.char])))
+        code.disable_compile()
+        return code
 
-    def _variant(self, dtype, parallel):
-        return self._compiled.get((dtype.char, parallel)) or self.compile(dtype, parallel)
-
-    def serial(self, dtype):
-        """The compiled serial variant itself."""
-        return self._variant(dtype, False)
-
-    def __call__(self, threads, *args):
-        """Run on ``args``, over ``threads`` threads."""
+    def __call__(self, *args):
+        """Run on ``args``."""
         if _runtime.own.program is not None:
             raise NotRecordable
-        dtype = args[0].dtype
         try:
-            if threads == 1:
-                return self._variant(dtype, False)(*args)
-            return _runtime.launch(self._variant(dtype, True), lambda: self._variant(dtype, False), args)
+            return self.compiled(args[0].dtype)(*args)
         except (TypeError, KeyError, ValueError) as error:
             raise self.reworded(error, args) from None
 
     def reworded(self, error, args):
         """The ``error`` of a call with ``args`` as one line that names the kernel and the argument."""
-        if isinstance(error, ValueError) and "threading layer" in str(error):
-            return error
         if isinstance(error, ValueError):
             return ValueError(f"{self.name}: {error}; got {self._shapes(args)}")
         return TypeError(self._wrong_type(args) or str(error))

@@ -1,21 +1,20 @@
 """Programs: tasks with their records, run one after the other in a single compiled call.
 
 A call of a compiled function costs about half a microsecond in Python, and its checks and views several more, which is
-as long as the products of a small network take. Under `recording`, kernels append their tasks to a program in place of
+as long as the products of a small network take. Under `record`, kernels append their tasks to a program in place of
 running them; after that a whole training step is one call.
 """
 
-from contextlib import contextmanager
-
 import numpy as np
-from numba import prange, types
 from numpy.lib.array_utils import byte_bounds
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import rows
+from fastbp.kernels._interrupts import uninterrupted
+from fastbp.kernels._jit import NotCompiled, array, call, index, kernel, vector
 from fastbp.kernels._jit import NotRecordable as NotRecordable
-from fastbp.kernels._jit import array, call, index, kernel, vector
 from fastbp.kernels._pointers import address, pointer_at, store
+from fastbp.kernels._threads import POOL, spread
 
 
 class Call:
@@ -31,11 +30,12 @@ class Call:
 OVERLAPS = 100
 
 
-@kernel(lambda integer: (*[array(integer, 2, layout="C")] * 3, *[index] * 5), integers=True)
-def _run(steps, slots, written, x, x_stop, t, t_stop, threads):
+@kernel(lambda integer: (*[array(integer, 2, layout="C")] * 3, *[index] * 6, vector(integer, out=True)), integers=True)
+def _run(steps, slots, written, x, x_stop, t, t_stop, threads, pool, count):
     """Run the rows of ``steps`` on the inputs at the addresses x and t, unless they meet the ranges in ``written``.
 
-    The rows (place, 0 for x or 1 for t, offset) of ``slots`` say where addresses in x and t are put first.
+    The rows (place, 0 for x or 1 for t, offset) of ``slots`` say where addresses in x and t are put first. At the end
+    ``count[0]`` is one more.
     """
     for i in range(written.shape[0]):
         start, stop = written[i, 0], written[i, 1]
@@ -46,21 +46,21 @@ def _run(steps, slots, written, x, x_stop, t, t_stop, threads):
     for i in range(steps.shape[0]):
         task, record, wide = steps[i, 0], steps[i, 1], steps[i, 2]
         if wide and threads > 1:
-            for share in prange(threads):
-                call(task, record, types.int64(share), threads)
+            spread(pool, task, record, threads)
         else:
             status = call(task, record, 0, 1)
             if status:
                 return status
+    count[0] += 1
     return 0
 
 
-_NOTHING = np.empty((0, 2), np.int64)
+_NOTHING, _NO_COUNT = np.empty((0, 2), np.int64), np.empty(1, np.int64)
 
 
 def run(steps, threads):
     """Run the rows of ``steps``; the status of the serial task that stopped them, or 0."""
-    return _run(threads, steps, _NOTHING, _NOTHING, 0, 0, 0, 0, threads)
+    return _run(steps, _NOTHING, _NOTHING, 0, 0, 0, 0, threads, POOL.address(threads), _NO_COUNT)
 
 
 @kernel(lambda number: (vector(number),), integers=True)
@@ -70,7 +70,7 @@ def _address(x):
 
 def address_of(x):
     """Address of a C-ordered array; several times faster than ``x.ctypes.data``."""
-    return _address.serial(x.dtype)(x.reshape(-1))
+    return _address.compiled(x.dtype)(x.reshape(-1))
 
 
 def addresses_of(*arrays):
@@ -130,11 +130,15 @@ class Program:
         for record in self._rates:
             record["alpha"] = -rate
 
-    def run(self, x, t):
-        """Run all steps on the C-ordered arrays ``x`` and ``t``; 0, or the status of what stopped them."""
+    def run(self, x, t, count=None):
+        """Run all steps on the C-ordered arrays ``x`` and ``t``; 0, or the status of what stopped them.
+
+        ``count[0]`` is one more when all have run, and not when one has stopped them.
+        """
         threads, x_start, t_start = _runtime.team(), address_of(x), address_of(t)
-        x_stop, t_stop = x_start + x.nbytes, t_start + t.nbytes
-        return _run(threads, self._steps, self._slots, self._written, x_start, x_stop, t_start, t_stop, threads)
+        x_range, t_range = (x_start, x_start + x.nbytes), (t_start, t_start + t.nbytes)
+        count, pool = _NO_COUNT if count is None else count, POOL.address(threads)
+        return _run(self._steps, self._slots, self._written, *x_range, *t_range, threads, pool, count)
 
 
 def recorder():
@@ -177,12 +181,25 @@ def in_order(*arrays):
     return ordered
 
 
-@contextmanager
-def recording():
-    """Kernels called inside are recorded in the program that it gives, and do not run."""
+def record(function):
+    """The program of the kernels that ``function`` calls: they are written down there, and do not run.
+
+    Signals wait meanwhile: their handlers may compute. Missing code is compiled in between, which takes seconds, and
+    what has been recorded is recorded anew.
+    """
+    while True:
+        try:
+            return uninterrupted(_record, function)
+        except NotCompiled as missing:
+            missing.compile()
+
+
+def _record(function):
     own, program = _runtime.own, Program()
-    calls, own.calls, own.program = own.calls, {}, program  # no call runs meanwhile
+    calls = own.calls
     try:
-        yield program
+        own.calls, own.program = {}, program  # no call runs meanwhile
+        function()
     finally:
         own.calls, own.program = calls, None
+    return program

@@ -1,4 +1,4 @@
-"""Threads: how many, when they pay, and when they must not be used."""
+"""Threads: how many, and when they pay."""
 
 import os
 import threading
@@ -26,8 +26,7 @@ class _Own(threading.local):
 own = _Own()
 
 _local = threading.local()
-_workqueue_lock = threading.Lock()
-_state = {"team": 0, "launched": False, "forked": False}
+_state = {"team": 0}
 
 # `team` for compiled code, which reads it through its address; 0 before the first question.
 TEAM = np.zeros(1, np.int64)
@@ -50,16 +49,23 @@ def _from_environment() -> int | None:
     return _checked(int(text) if text.strip().isdecimal() else text, "FASTBP_NUM_THREADS")
 
 
+def _from_openmp() -> int | None:
+    """OMP_NUM_THREADS, as other libraries heed it, or the first number of its list; None when it is not a number."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return max(1, min(int(first), numba.config.NUMBA_NUM_THREADS)) if first.isdecimal() else None
+
+
 def get_num_threads() -> int:
     """Threads that kernels use.
 
-    The number last given to `set_num_threads`, else the environment variable FASTBP_NUM_THREADS, else the CPUs that
-    this process may run on: those in its affinity mask, or what the quota of its container grants if that is less.
+    The number last given to `set_num_threads`, else the environment variable FASTBP_NUM_THREADS, else OMP_NUM_THREADS,
+    else the CPUs that this process may run on: those in its affinity mask, or what the quota of its container grants if
+    that is less.
 
     Raises
     ------
     ValueError
-        When FASTBP_NUM_THREADS is no integer from 1 to Numba's pool size.
+        When FASTBP_NUM_THREADS is no integer from 1 to NUMBA_NUM_THREADS.
 
     Examples
     --------
@@ -69,13 +75,12 @@ def get_num_threads() -> int:
     1
     """
     if not _state["team"]:
-        _set(_from_environment() or min(numba.config.NUMBA_NUM_THREADS, _cpu.available()))
+        _set(_from_environment() or _from_openmp() or min(numba.config.NUMBA_NUM_THREADS, _cpu.available()))
     return _state["team"]
 
 
 def _set(threads: int) -> None:
-    _state["team"] = threads
-    TEAM[0] = 1 if _state["forked"] else threads
+    _state["team"] = TEAM[0] = threads
 
 
 def set_num_threads(threads: int) -> None:
@@ -86,7 +91,7 @@ def set_num_threads(threads: int) -> None:
     Parameters
     ----------
     threads : int
-        From 1 to the size of Numba's pool (NUMBA_NUM_THREADS, by default the number of CPUs).
+        From 1 to NUMBA_NUM_THREADS at the start of the process, which is by default the number of CPUs.
 
     Raises
     ------
@@ -96,66 +101,14 @@ def set_num_threads(threads: int) -> None:
     _set(_checked(threads, "threads"))
 
 
-def threads_for(work: float) -> int:
-    """Threads to use for ``work`` multiply-adds (or what takes as long): 1 or the whole team.
-
-    Two states only: libgomp is slow to change the size of a team. A forked child stays serial, because GNU OpenMP
-    dies in a child of a process that had threads.
-    """
-    return team() if pays_threads(work) else 1
-
-
 def pays_threads(work: float) -> bool:
-    """Whether ``work`` multiply-adds (or what takes as long) are worth a parallel region."""
+    """Whether ``work`` multiply-adds (or what takes as long) are worth the threads."""
     return work >= PARALLEL_WORK
 
 
 def team() -> int:
-    """Threads that a parallel region may use: 1 in a forked child."""
-    threads = get_num_threads()
-    return 1 if _state["forked"] else threads
-
-
-def launch(parallel, serial, args):
-    """Run ``parallel(*args)`` with the team applied to this Python thread.
-
-    The workqueue layer aborts the process when two Python threads enter it at once: there the second one runs the
-    serial variant, which gives the same bits.
-    """
-    team = get_num_threads()
-    if getattr(_local, "team", 0) != team:
-        numba.set_num_threads(team)  # also starts Numba's pool
-        _local.team = team
-        _state["locked"] = numba.threading_layer() == "workqueue"
-    if not _state["locked"]:
-        return parallel(*args)
-    if not _workqueue_lock.acquire(blocking=False):
-        return serial()(*args)
-    try:
-        return parallel(*args)
-    finally:
-        _workqueue_lock.release()
-
-
-def note_launch() -> None:
-    """Remember that Numba's pool runs: making or loading a parallel variant starts it."""
-    _state["launched"] = True
-
-
-def layer() -> str:
-    """Numba's threading layer, starting its pool if need be."""
-    note_launch()
-    numba.set_num_threads(get_num_threads())
-    return numba.threading_layer()
-
-
-def _after_fork_in_child() -> None:
-    _state["forked"] = _state["launched"]
-    _set(_state["team"])
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    """`get_num_threads`, without its documentation."""
+    return _state["team"] or get_num_threads()
 
 
 def workspace(elements: int, dtype: np.dtype) -> np.ndarray:

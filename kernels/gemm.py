@@ -158,7 +158,7 @@ class _Product(Call):
             self.record[name] = step.address(dtype)
         self.record["pool"], self.record["team"] = numba.config.NUMBA_NUM_THREADS, _TEAM
         self.dtype = dtype
-        self.matmul, self.gemm = matmul_entry.serial(dtype), gemm_entry.serial(dtype)
+        self.matmul, self.gemm = matmul_entry.compiled(dtype), gemm_entry.compiled(dtype)
         self.no_bias = np.empty(0, dtype)
         self.busy = self.record["busy"]
         self.work = None

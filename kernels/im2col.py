@@ -10,59 +10,73 @@ window has elements.
 
 import math
 
-from numba import prange
-
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, rows, unflat
-from fastbp.kernels._jit import array, inner, kernel
-from fastbp.kernels.windows import INTEGERS, OUTPUT, SIZE, STRIDE, check_image, check_images, place, volumes, windows
+from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat
+from fastbp.kernels._jit import inner, task
+from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
+from fastbp.kernels._program import addresses_of, in_order, submit
+from fastbp.kernels._record import Record
+from fastbp.kernels.partition import share
+from fastbp.kernels.pool import on_axes, place_at
+from fastbp.kernels.windows import IMAGE, OUTPUT, SIZE, STRIDE, check_images, windows
+
+# x (planes, image), cols (planes, K, O); table, spans: of `Windows`.
+COLUMNS = Record("x cols table spans planes image elements windows", "one")
+
+
+@task(COLUMNS)
+def _im2col(p, t, threads):
+    """Write share ``t`` of the rows of ``cols``."""
+    x, cols = pointer_at(p.x, p.one), pointer_at(p.cols, p.one)
+    D, H, W = on_axes(p.table, IMAGE)
+    _, KH, KW = on_axes(p.table, SIZE)
+    OD, OH, OW = on_axes(p.table, OUTPUT)
+    stride = integer(p.table, 2, 6, STRIDE)
+    start, stop = share(p.planes * p.elements, 1, t, threads)
+    for row in range(start, stop):
+        plane, k = row // p.elements, row % p.elements
+        first, behind, offset = _span(p, k % KW)
+        for o in range(OD * OH):
+            d, h = place_at(p.table, 0, o // OH, k // (KH * KW)), place_at(p.table, 1, o % OH, k // KW % KH)
+            line, image = shift(cols, row * p.windows + o * OW), shift(x, plane * p.image + (d * H + h) * W)
+            begin, end = (first, behind) if 0 <= d < D and 0 <= h < H else (OW, OW)
+            for w in range(begin):
+                store(line, w, constant(line, 0))
+            for w in range(begin, end):
+                store(line, w, load(image, w * stride + offset))
+            for w in range(end, OW):
+                store(line, w, constant(line, 0))
+    return 0
+
+
+@task(COLUMNS)
+def _col2im(p, t, threads):
+    """Add up share ``t`` of the planes."""
+    x, cols = pointer_at(p.x, p.one), pointer_at(p.cols, p.one)
+    D, H, W = on_axes(p.table, IMAGE)
+    _, KH, KW = on_axes(p.table, SIZE)
+    OD, OH, OW = on_axes(p.table, OUTPUT)
+    stride = integer(p.table, 2, 6, STRIDE)
+    start, stop = share(p.planes, 1, t, threads)
+    for plane in range(start, stop):
+        for i in range(p.image):
+            store(x, plane * p.image + i, constant(x, 0))
+        for k in range(p.elements):
+            first, behind, offset = _span(p, k % KW)
+            for o in range(OD * OH):
+                d, h = place_at(p.table, 0, o // OH, k // (KH * KW)), place_at(p.table, 1, o % OH, k // KW % KH)
+                if 0 <= d < D and 0 <= h < H:
+                    line = shift(cols, (plane * p.elements + k) * p.windows + o * OW)
+                    image = shift(x, plane * p.image + (d * H + h) * W + offset)
+                    for w in range(first, behind):
+                        store(image, w * stride, load(image, w * stride) + load(line, w))
+    return 0
 
 
 @inner
-def _check_columns(x, cols, table):
-    """Refuse volumes and columns that are not those of the windows."""
-    check_image(x, table)
-    N, C = x.shape[:2]
-    elements = table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
-    if cols.shape != (N, C * elements, table[0, OUTPUT] * table[1, OUTPUT] * table[2, OUTPUT]):
-        raise ValueError("cols must be (N, C * elements of a window, number of windows)")
-
-
-@kernel(lambda real: (array(real, 5, layout="C"), array(real, 3, out=True, layout="C"), INTEGERS, INTEGERS))
-def _im2col(x, cols, table, spans):
-    _check_columns(x, cols, table)
-    N, C, D, H, _ = x.shape
-    KH, KW, K = table[1, SIZE], table[2, SIZE], table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
-    OD, OH, OW, stride = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT], table[2, STRIDE]
-    for row in prange(N * C * K):
-        n, c, k = row // (C * K), row // K % C, row % K
-        first, behind, offset = spans[k % KW, 0], spans[k % KW, 1], spans[k % KW, 2]
-        for o in range(OD * OH):
-            d, h = place(table, 0, o // OH, k // (KH * KW)), place(table, 1, o % OH, k // KW % KH)
-            line = cols[n, c * K + k, o * OW : (o + 1) * OW]
-            start, stop = (first, behind) if 0 <= d < D and 0 <= h < H else (OW, OW)
-            line[:start] = 0
-            for w in range(start, stop):
-                line[w] = x[n, c, d, h, w * stride + offset]
-            line[stop:] = 0
-
-
-@kernel(lambda real: (array(real, 3, layout="C"), array(real, 5, out=True, layout="C"), INTEGERS, INTEGERS))
-def _col2im(cols, x, table, spans):
-    _check_columns(x, cols, table)
-    N, C, D, H, _ = x.shape
-    KH, KW, K = table[1, SIZE], table[2, SIZE], table[0, SIZE] * table[1, SIZE] * table[2, SIZE]
-    OD, OH, OW, stride = table[0, OUTPUT], table[1, OUTPUT], table[2, OUTPUT], table[2, STRIDE]
-    for plane in prange(N * C):
-        n, c = plane // C, plane % C
-        x[n, c] = 0
-        for k in range(K):
-            first, behind, offset = spans[k % KW, 0], spans[k % KW, 1], spans[k % KW, 2]
-            for o in range(OD * OH):
-                d, h = place(table, 0, o // OH, k // (KH * KW)), place(table, 1, o % OH, k // KW % KH)
-                if 0 <= d < D and 0 <= h < H:
-                    for w in range(first, behind):
-                        x[n, c, d, h, w * stride + offset] += cols[n, c * K + k, o * OW + w]
+def _span(p, k):
+    """First window whose element ``k`` of the last axis is on the image, the one behind the last, and the offset."""
+    return integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1), integer(p.spans, k, 3, 2)
 
 
 def im2col(x, cols, size, stride=1, padding=0, dilation=1):
@@ -94,8 +108,8 @@ def im2col(x, cols, size, stride=1, padding=0, dilation=1):
            [2., 3., 0.]])
     """
     on = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
-    result = rows(cols)
-    _im2col(_runtime.threads_for(cols.size), volumes(rows(x)), result, on.table(), on.spans())
+    source, result = in_order(x, cols)
+    _run(_im2col, on, source, result)
     unflat(result, cols)
 
 
@@ -112,9 +126,17 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
     array([[[1., 2., 1.]]])
     """
     on = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
-    result = rows(x)
-    _col2im(_runtime.threads_for(cols.size), rows(cols), volumes(result), on.table(), on.spans())
+    source, result = in_order(cols, x)
+    _run(_col2im, on, result, source)
     unflat(result, x)
+
+
+def _run(function, on, x, cols):
+    """Run the task ``function`` on arrays in C order."""
+    tables = on.table(), on.spans()
+    sizes = x.shape[0] * x.shape[1], math.prod(on.image), math.prod(on.size), math.prod(on.output)
+    values = *addresses_of(x, cols, *tables), *sizes, 1
+    submit(COLUMNS, x.dtype, values, (function,), _runtime.pays_threads(cols.size), (x, cols, *tables))
 
 
 def _checked(name, x, cols, out, other, numbers):

@@ -10,14 +10,14 @@ Values are summed in float64, by row or by chunk and then in order, so that they
 import math
 
 import numpy as np
-from numba import carray, prange, types
+from numba import carray, types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, check_output, distinct, flat, require_real, rows, unflat
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import array, index, inner, kernel, task, vector
 from fastbp.kernels._pointers import address, overlap, pointer, pointer_at
-from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
+from fastbp.kernels._program import NotRecordable, address_of, addresses_of, in_order, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import log1p_exp, sigmoid
@@ -154,30 +154,57 @@ def _any_labels_loss(u, labels, delta):
     return sums[len(u)].item()
 
 
-@kernel(
-    lambda real: (
-        *(array(real, 2, layout="C"), array(real, 2, layout="C"), array(real, 2, out=True, layout="C")),
-        _sums,
-    )
-)
-def _softmax_cross_entropy_1ofk(u, t, delta, row_loss):
-    N, O = u.shape
-    if t.shape != u.shape or delta.shape != u.shape or row_loss.size < N or N == 0 or O == 0:
-        raise ValueError("u, t and delta must have the same shape (N, O), with N > 0 and O > 0")
-    step = rows_per_block(O)
-    size = u.dtype.type(N)
-    for chunk in prange((N + step - 1) // step):
-        start, stop = chunk * step, min(N, (chunk + 1) * step)
-        exponentials(u[start:stop], delta[start:stop])
-        for n in range(start, stop):
+# row_loss and chunk_loss have one place more than there are rows, or chunks: for their sum.
+_TARGETS = Record("u t delta row_loss rows columns", "one")
+_ELEMENTS = Record("u t delta chunk_loss size", "slope")
+
+
+@task(_TARGETS)
+def _targets_loss(p, t, threads):
+    """delta and the loss of every row with 1-of-K targets, for share ``t`` of the rows."""
+    shape = p.rows, p.columns
+    u, targets = carray(pointer_at(p.u, p.one), shape), carray(pointer_at(p.t, p.one), shape)
+    delta, row_loss = carray(pointer_at(p.delta, p.one), shape), carray(pointer_at(p.row_loss, 0.0), p.rows + 1)
+    size = p.one * p.rows
+    start, stop = share(p.rows, 1, t, threads)
+    for first in range(start, stop, rows_per_block(p.columns)):
+        behind = min(stop, first + rows_per_block(p.columns))
+        exponentials(u[first:behind], delta[first:behind])
+        for n in range(first, behind):
             m, s, loss = maximum(u[n]), total(delta[n]), 0.0
             log_s = math.log(s)
-            for j in range(O):
-                if t[n, j] != 0:
-                    loss += t[n, j] * (log_s - (u[n, j] - m))
-                delta[n, j] = (delta[n, j] / s - t[n, j]) / size
+            for j in range(p.columns):
+                if targets[n, j] != 0:
+                    loss += targets[n, j] * (log_s - (u[n, j] - m))
+                delta[n, j] = (delta[n, j] / s - targets[n, j]) / size
             row_loss[n] = loss
-    return _in_order(row_loss, N) / N
+    return 0
+
+
+@task(_TARGETS)
+def _sum_rows(p, t, threads):
+    row_loss = carray(pointer_at(p.row_loss, 0.0), p.rows + 1)
+    row_loss[p.rows] = _in_order(row_loss, p.rows)
+    return 0
+
+
+@inner
+def _elements_of(p, t, threads):
+    """The arrays of a record, and the chunks of share ``t``."""
+    u, targets, delta = pointer_at(p.u, p.slope), pointer_at(p.t, p.slope), pointer_at(p.delta, p.slope)
+    chunks = (p.size + CHUNK - 1) // CHUNK
+    chunk_loss = carray(pointer_at(p.chunk_loss, 0.0), chunks + 1)
+    return carray(u, p.size), carray(targets, p.size), carray(delta, p.size), chunk_loss, share(chunks, 1, t, threads)
+
+
+@task(_ELEMENTS)
+def _squared_error(p, t, threads):
+    """delta and the loss of share ``t`` of the chunks."""
+    y, targets, delta, chunk_loss, (first, behind) = _elements_of(p, t, threads)
+    for chunk in range(first, behind):
+        start, stop = chunk * CHUNK, min(p.size, (chunk + 1) * CHUNK)
+        chunk_loss[chunk] = _squared_error_of(y[start:stop], targets[start:stop], delta[start:stop], p.slope)
+    return 0
 
 
 @inner
@@ -190,16 +217,14 @@ def _squared_error_of(y, t, delta, slope):
     return loss
 
 
-@kernel(lambda real: (vector(real), vector(real), vector(real, out=True), real, _sums))
-def _squared_error(y, t, delta, slope, chunk_loss):
-    n = y.size
-    chunks = (n + CHUNK - 1) // CHUNK
-    if t.size != n or delta.size != n or chunk_loss.size < chunks:
-        raise ValueError("y, t and delta must have the same size")
-    for chunk in prange(chunks):
-        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
-        chunk_loss[chunk] = _squared_error_of(y[start:stop], t[start:stop], delta[start:stop], slope)
-    return _in_order(chunk_loss, chunks)
+@task(_ELEMENTS)
+def _sigmoid_cross_entropy(p, t, threads):
+    """delta and the loss of share ``t`` of the chunks."""
+    u, targets, delta, chunk_loss, (first, behind) = _elements_of(p, t, threads)
+    for chunk in range(first, behind):
+        start, stop = chunk * CHUNK, min(p.size, (chunk + 1) * CHUNK)
+        chunk_loss[chunk] = _sigmoid_cross_entropy_of(u[start:stop], targets[start:stop], delta[start:stop], p.slope)
+    return 0
 
 
 @inner
@@ -213,16 +238,12 @@ def _sigmoid_cross_entropy_of(u, t, delta, scale):
     return loss
 
 
-@kernel(lambda real: (vector(real), vector(real), vector(real, out=True), real, _sums))
-def _sigmoid_cross_entropy(u, t, delta, scale, chunk_loss):
-    n = u.size
-    chunks = (n + CHUNK - 1) // CHUNK
-    if t.size != n or delta.size != n or chunk_loss.size < chunks:
-        raise ValueError("u, t and delta must have the same size")
-    for chunk in prange(chunks):
-        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
-        chunk_loss[chunk] = _sigmoid_cross_entropy_of(u[start:stop], t[start:stop], delta[start:stop], scale)
-    return _in_order(chunk_loss, chunks)
+@task(_ELEMENTS)
+def _sum_chunks(p, t, threads):
+    chunks = (p.size + CHUNK - 1) // CHUNK
+    chunk_loss = carray(pointer_at(p.chunk_loss, 0.0), chunks + 1)
+    chunk_loss[chunks] = _in_order(chunk_loss, chunks)
+    return 0
 
 
 def softmax_cross_entropy(u, t, delta):
@@ -271,11 +292,13 @@ def softmax_cross_entropy(u, t, delta):
     alike("softmax_cross_entropy", u=u, t=t, delta=delta)
     if u.ndim != 2 or u.size == 0:
         raise ValueError(f"softmax_cross_entropy: u must be (N, O), with N > 0 and O > 0; got {u.shape}")
-    result = rows(delta)
-    threads = _runtime.threads_for(u.size * WORK_PER_ELEMENT)
-    value = _softmax_cross_entropy_1ofk(threads, rows(u), rows(t), result, np.empty(len(u)))
+    source, targets, result = in_order(u, t, delta)
+    sums = np.empty(len(u) + 1)
+    values = *addresses_of(source, targets, result, sums), *u.shape, 1.0
+    wide = _runtime.pays_threads(u.size * WORK_PER_ELEMENT), False
+    submit(_TARGETS, u.dtype, values, (_targets_loss, _sum_rows), wide, (source, targets, result, sums))
     unflat(result, delta)
-    return value
+    return sums.item(-1) / len(u)
 
 
 def squared_error(y, t, scale, delta):
@@ -292,7 +315,7 @@ def squared_error(y, t, scale, delta):
     (169.0, array([26.]))
     """
     check_number("squared_error", scale=scale)
-    return scale * _elementwise(_squared_error, 2 * scale, y=y, t=t, delta=delta)
+    return scale * _elementwise("squared_error", _squared_error, 2 * scale, y=y, t=t, delta=delta)
 
 
 def sigmoid_cross_entropy(u, t, scale, delta):
@@ -301,15 +324,18 @@ def sigmoid_cross_entropy(u, t, scale, delta):
     Binary cross-entropy on the logits u with targets t from 0 to 1. Arrays and errors as in `squared_error`.
     """
     check_number("sigmoid_cross_entropy", scale=scale)
-    return scale * _elementwise(_sigmoid_cross_entropy, scale, u=u, t=t, delta=delta)
+    return scale * _elementwise("sigmoid_cross_entropy", _sigmoid_cross_entropy, scale, u=u, t=t, delta=delta)
 
 
-def _elementwise(run, slope, **arrays):
-    alike(run.name, **arrays)
+def _elementwise(name, function, slope, **arrays):
+    """Run the task ``function``; the sum of the losses."""
+    alike(name, **arrays)
     y, t, delta = arrays.values()
-    distinct(run.name, delta, y, t)
-    y_flat, t_flat, delta_flat = flat(y, t, delta)
-    sums = np.empty(1 + y.size // CHUNK)
-    value = run(_runtime.threads_for(y.size * WORK_PER_ELEMENT), y_flat, t_flat, delta_flat, slope, sums)
-    unflat(delta_flat, delta)
-    return value
+    distinct(name, delta, y, t)
+    y_flat, t_flat, result = flat(y, t, delta)
+    sums = np.empty(-(-y.size // CHUNK) + 1)
+    values = *addresses_of(y_flat, t_flat, result, sums), y.size, slope
+    wide = _runtime.pays_threads(y.size * WORK_PER_ELEMENT), False
+    submit(_ELEMENTS, y.dtype, values, (function, _sum_chunks), wide, (y_flat, t_flat, result, sums))
+    unflat(result, delta)
+    return sums.item(-1)

@@ -1,15 +1,20 @@
 """Optimizers: updates of a parameter in place."""
 
-from numba import prange
+from numba import carray
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat, vectors
-from fastbp.kernels._entry import REFUSED
-from fastbp.kernels._jit import inner, kernel, vector
-from fastbp.kernels._pointers import overlap_shifted
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
+from fastbp.kernels._jit import index, inner, kernel, task, vector
+from fastbp.kernels._pointers import address, overlap_shifted, pointer_at
+from fastbp.kernels._program import addresses_of, submit
+from fastbp.kernels._record import Record
+from fastbp.kernels.partition import share
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
 _WORK_PER_ELEMENT = 20
+
+SGD = Record("g w size", "lr decay")
 
 
 @inner
@@ -18,16 +23,28 @@ def _update(g, w, lr, decay):
         w[i] -= lr * (g[i] + decay * w[i])
 
 
-@kernel(lambda real: (vector(real), vector(real, out=True), real, real))
-def _sgd_update(g, w, lr, l2):
-    n = w.size
-    if g.size != n:
-        raise ValueError("g and w must have the same size")
-    if overlap_shifted(g, w):
-        raise ValueError("the output overlaps an input that is another array")
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        start, stop = chunk * CHUNK, min(n, (chunk + 1) * CHUNK)
-        _update(g[start:stop], w[start:stop], lr, l2 + l2)  # a loop from 0 to the size is done in vectors
+@task(SGD)
+def _sgd_update(p, t, threads):
+    """Update share ``t`` of the elements."""
+    g, w = carray(pointer_at(p.g, p.lr), p.size), carray(pointer_at(p.w, p.lr), p.size)
+    start, stop = share(p.size, CHUNK, t, threads)
+    _update(g[start:stop], w[start:stop], p.lr, p.decay)  # a loop from 0 to the size is done in vectors
+    return 0
+
+
+_record = SGD.at
+
+
+@kernel(lambda real: (STEPS, index, vector(real), vector(real, out=True), real, real))
+def _enter(steps, threads, g, w, lr, l2):
+    if g.size != w.size or overlap_shifted(g, w):
+        return False
+    p = _record(steps[0, 1], lr)
+    p.g, p.w, p.size, p.lr, p.decay = address(g), address(w), w.size, lr, l2 + l2
+    return finish(steps, threads)
+
+
+_entry = Entry(SGD, _enter, _sgd_update)
 
 
 def sgd_update(g, w, lr, l2=0.0):
@@ -60,18 +77,15 @@ def sgd_update(g, w, lr, l2=0.0):
     """
     if type(lr) is not float or type(l2) is not float:
         check_number("sgd_update", lr=lr, l2=l2)
+    work = getattr(w, "size", 0) * _WORK_PER_ELEMENT
     try:
-        if g.shape == w.shape:
-            _run(*vectors(g, w), lr, l2)
+        if g.shape == w.shape and _entry.run(w.dtype, work, *vectors(g, w), lr, l2):
             return
     except REFUSED:
         pass  # what follows says why, or makes copies
     alike("sgd_update", g=g, w=w)
     same_or_distinct("sgd_update", w, g)
-    g_flat, w_flat = flat(g, w)
-    _run(g_flat, w_flat, lr, l2)
-    unflat(w_flat, w)
-
-
-def _run(g, w, lr, l2):
-    _sgd_update(_runtime.threads_for(w.size * _WORK_PER_ELEMENT), g, w, lr, l2)
+    gradient, weight = flat(g, w)
+    values = *addresses_of(gradient, weight), w.size, lr, 2 * l2
+    submit(SGD, w.dtype, values, (_sgd_update,), _runtime.pays_threads(work), (gradient, weight))
+    unflat(weight, w)

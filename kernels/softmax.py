@@ -8,19 +8,26 @@ Subtracting the row's maximum keeps every exponential at most 1. A row with NaN 
 
 import math
 
-from numba import prange
+from numba import carray
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import alike, distinct, rows, same_or_distinct, unflat
-from fastbp.kernels._entry import REFUSED
-from fastbp.kernels._jit import array, inner, kernel
-from fastbp.kernels._pointers import overlap_shifted
+from fastbp.kernels._arrays import alike, distinct, same_or_distinct, unflat
+from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
+from fastbp.kernels._jit import array, index, inner, kernel, task
+from fastbp.kernels._pointers import address, overlap_shifted, pointer, pointer_at
+from fastbp.kernels._program import addresses_of, in_order, submit
+from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
+from fastbp.kernels.partition import share
 from fastbp.kernels.reductions import dot, maximum, total
 
 _WIDE = 64  # columns from which a row is worth a loop of its own
 _BLOCK = 2048  # elements that stay in the first-level cache from pass to pass
+
+
+# y: the output for the ways back, else x.
+_ROWS = Record("dy y out rows columns", "one")
 
 
 @inner
@@ -46,86 +53,107 @@ def exponentials(u, out):
         every[i] = exp(every[i])
 
 
-@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
-def _softmax_forward(u, out):
-    N, O = u.shape
-    if out.shape != u.shape:
-        raise ValueError("x and out must have the same shape (N, O)")
-    if overlap_shifted(u, out):
-        raise ValueError("the output overlaps an input that is another array")
-    if O == 0:
-        return
-    step = rows_per_block(O)
-    for block in prange((N + step - 1) // step):
-        start, stop = block * step, min(N, (block + 1) * step)
-        exponentials(u[start:stop], out[start:stop])
-        for n in range(start, stop):
-            inverse = u.dtype.type(1) / total(out[n])
-            for j in range(O):
+@task(_ROWS)
+def _softmax_forward(p, t, threads):
+    """The softmax of share ``t`` of the rows."""
+    u, out = carray(pointer_at(p.y, p.one), (p.rows, p.columns)), carray(pointer_at(p.out, p.one), (p.rows, p.columns))
+    start, stop = share(p.rows, 1, t, threads)
+    for first in range(start, stop, rows_per_block(p.columns)):
+        behind = min(stop, first + rows_per_block(p.columns))
+        exponentials(u[first:behind], out[first:behind])
+        for n in range(first, behind):
+            inverse = p.one / total(out[n])
+            for j in range(p.columns):
                 out[n, j] *= inverse
+    return 0
 
 
-@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
-def _softmax_backward(dy, y, dx):
-    N, O = y.shape
-    if dy.shape != y.shape or dx.shape != y.shape:
-        raise ValueError("dy, y and dx must have the same shape (N, O)")
-    if overlap_shifted(dy, dx) or overlap_shifted(y, dx):
-        raise ValueError("the output overlaps an input that is another array")
-    step = rows_per_block(O)
-    for block in prange((N + step - 1) // step):
-        for n in range(block * step, min(N, (block + 1) * step)):
-            s = dot(dy[n], y[n])
-            for j in range(O):
-                dx[n, j] = y[n, j] * (dy[n, j] - s)
+@task(_ROWS)
+def _softmax_backward(p, t, threads):
+    """The gradient by share ``t`` of the rows."""
+    dy, y = carray(pointer_at(p.dy, p.one), (p.rows, p.columns)), carray(pointer_at(p.y, p.one), (p.rows, p.columns))
+    dx = carray(pointer_at(p.out, p.one), (p.rows, p.columns))
+    start, stop = share(p.rows, 1, t, threads)
+    for n in range(start, stop):
+        s = dot(dy[n], y[n])
+        for j in range(p.columns):
+            dx[n, j] = y[n, j] * (dy[n, j] - s)
+    return 0
 
 
-@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
-def _log_softmax_forward(u, out):
-    N, O = u.shape
-    if out.shape != u.shape:
-        raise ValueError("x and out must have the same shape (N, O)")
-    if O == 0:
-        return
-    step = rows_per_block(O)
-    for block in prange((N + step - 1) // step):
-        start, stop = block * step, min(N, (block + 1) * step)
-        exponentials(u[start:stop], out[start:stop])
-        for n in range(start, stop):
+@task(_ROWS)
+def _log_softmax_forward(p, t, threads):
+    """The log-softmax of share ``t`` of the rows."""
+    u, out = carray(pointer_at(p.y, p.one), (p.rows, p.columns)), carray(pointer_at(p.out, p.one), (p.rows, p.columns))
+    start, stop = share(p.rows, 1, t, threads)
+    for first in range(start, stop, rows_per_block(p.columns)):
+        behind = min(stop, first + rows_per_block(p.columns))
+        exponentials(u[first:behind], out[first:behind])
+        for n in range(first, behind):
             m, log_s = maximum(u[n]), math.log(total(out[n]))
-            for j in range(O):
+            for j in range(p.columns):
                 out[n, j] = u[n, j] - m - log_s
+    return 0
 
 
-@kernel(lambda real: (array(real, 2, layout="C"), array(real, 2, layout="C"), array(real, 2, out=True, layout="C")))
-def _log_softmax_backward(dy, y, dx):
-    N, O = y.shape
-    if dy.shape != y.shape or dx.shape != y.shape:
-        raise ValueError("dy, y and dx must have the same shape (N, O)")
-    if overlap_shifted(dy, dx) or overlap_shifted(y, dx):
-        raise ValueError("the output overlaps an input that is another array")
-    step = rows_per_block(O)
-    for block in prange((N + step - 1) // step):
-        for n in range(block * step, min(N, (block + 1) * step)):
-            s = total(dy[n])
-            for j in range(O):
-                dx[n, j] = dy[n, j] - exp(y[n, j]) * s
+@task(_ROWS)
+def _log_softmax_backward(p, t, threads):
+    """The gradient by share ``t`` of the rows."""
+    dy, y = carray(pointer_at(p.dy, p.one), (p.rows, p.columns)), carray(pointer_at(p.y, p.one), (p.rows, p.columns))
+    dx = carray(pointer_at(p.out, p.one), (p.rows, p.columns))
+    start, stop = share(p.rows, 1, t, threads)
+    for n in range(start, stop):
+        s = total(dy[n])
+        for j in range(p.columns):
+            dx[n, j] = dy[n, j] - exp(y[n, j]) * s
+    return 0
 
 
-def _run(run, **arrays):
-    """Run a row kernel on ``arrays``, the last of which is the output; on copies of those that it does not take."""
+_record = _ROWS.at
+
+
+def _matrix(real, *, out=False):
+    return array(real, 2, layout="C", out=out)
+
+
+@kernel(lambda real: (STEPS, index, _matrix(real), _matrix(real), _matrix(real, out=True)))
+def _enter(steps, threads, dy, y, out):
+    """dy, y and out (N, O); for the ways forward, x is both dy and y."""
+    if dy.shape != out.shape or y.shape != out.shape or out.size == 0:
+        return False
+    if overlap_shifted(dy, out) or overlap_shifted(y, out):
+        return False
+    p = _record(steps[0, 1], pointer(out))
+    p.dy, p.y, p.out, p.rows, p.columns, p.one = address(dy), address(y), address(out), out.shape[0], out.shape[1], 1
+    return finish(steps, threads)
+
+
+_TASKS = {
+    "softmax_forward": _softmax_forward,
+    "softmax_backward": _softmax_backward,
+    "log_softmax_forward": _log_softmax_forward,
+    "log_softmax_backward": _log_softmax_backward,
+}
+_ENTRIES = {name: Entry(_ROWS, _enter, function) for name, function in _TASKS.items()}
+
+
+def _run(name, **arrays):
+    """Run the task ``name`` on ``arrays``, the last being the output, or on copies of those that it does not take."""
     *inputs, out = arrays.values()
+    work = getattr(out, "size", 0) * WORK_PER_ELEMENT
     try:
-        run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *inputs, out)
-        return
+        if _ENTRIES[name].run(out.dtype, work, inputs[0], inputs[-1], out):
+            return
     except REFUSED:
         pass  # what follows says why, or makes copies
-    alike(run.name, **arrays)
+    alike(name, **arrays)
     if out.ndim != 2:
-        raise TypeError(f"{run.name}: arrays must be 2-dimensional, got the shape {out.shape}")
-    same_or_distinct(run.name, out, *inputs)
-    result = rows(out)
-    run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *map(rows, inputs), result)
+        raise TypeError(f"{name}: arrays must be 2-dimensional, got the shape {out.shape}")
+    same_or_distinct(name, out, *inputs)
+    *ordered, result = in_order(*inputs, out)
+    if out.size:
+        values = *addresses_of(ordered[0], ordered[-1], result), *out.shape, 1
+        submit(_ROWS, out.dtype, values, (_TASKS[name],), _runtime.pays_threads(work), (*ordered, result))
     unflat(result, out)
 
 
@@ -154,20 +182,20 @@ def softmax_forward(x, out):
     >>> y.round(2)
     array([[0.25, 0.75]])
     """
-    _run(_softmax_forward, x=x, out=out)
+    _run("softmax_forward", x=x, out=out)
 
 
 def softmax_backward(dy, y, dx):
     """dx = y * (dy - sum_j dy_j y_j) for every row; y is the output of `softmax_forward`. Errors as there."""
-    _run(_softmax_backward, dy=dy, y=y, dx=dx)
+    _run("softmax_backward", dy=dy, y=y, dx=dx)
 
 
 def log_softmax_forward(x, out):
     """Logarithm of the softmax of every row, by log-sum-exp. As `softmax_forward`, but ``out`` must not be ``x``."""
     distinct("log_softmax_forward", out, x)
-    _run(_log_softmax_forward, x=x, out=out)
+    _run("log_softmax_forward", x=x, out=out)
 
 
 def log_softmax_backward(dy, y, dx):
     """dx = dy - exp(y) sum_j dy_j for every row; y is the output of `log_softmax_forward`."""
-    _run(_log_softmax_backward, dy=dy, y=y, dx=dx)
+    _run("log_softmax_backward", dy=dy, y=y, dx=dx)

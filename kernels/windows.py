@@ -18,15 +18,11 @@ from operator import index
 from typing import Any
 
 import numpy as np
-from numba import types
-
-from fastbp.kernels._jit import array, inner
 
 MOST = 2**31 - 1  # of every number: products of two of them are integers of 64 bits
 AXES = 3  # compiled code sees every image as (N, C, D, H, W)
 IMAGE, SIZE, STRIDE, DILATION, BEFORE, OUTPUT = range(6)  # columns of `Windows.table`
 IMAGES = {1: "(N, C, W)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
-INTEGERS = array(types.int64, 2, layout="C")  # `Windows.table` and `Windows.spans`
 
 Size = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
@@ -200,21 +196,3 @@ def check_images(name: str, key: str, x: np.ndarray) -> None:
     if not isinstance(x, np.ndarray) or not 3 <= x.ndim <= 2 + AXES:
         got = f"the shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
         raise ValueError(f"{name}: {key} must be an array {IMAGES[1]}, {IMAGES[2]} or {IMAGES[3]}, got {got}")
-
-
-def volumes(x: np.ndarray) -> np.ndarray:
-    """Images (N, C, ...) in C order as (N, C, D, H, W)."""
-    return x.reshape(*x.shape[:2], *[1] * (2 + AXES - x.ndim), *x.shape[2:])
-
-
-@inner
-def check_image(x, table):
-    """Refuse volumes x whose image is not that of the windows."""
-    if x.shape[2] != table[0, IMAGE] or x.shape[3] != table[1, IMAGE] or x.shape[4] != table[2, IMAGE]:
-        raise ValueError("x must have the image of the windows")
-
-
-@inner
-def place(table, axis, o, k):
-    """Where element ``k`` of window ``o`` lies on an axis."""
-    return o * table[axis, STRIDE] + k * table[axis, DILATION] - table[axis, BEFORE]

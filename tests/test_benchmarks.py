@@ -57,6 +57,23 @@ def test_speed_up_and_efficiency(monkeypatch):
     assert [threads.up_to(cpus) for cpus in (1, 2, 6, 16)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8, 16]]
 
 
+def test_a_busy_machine(monkeypatch):
+    busy = load("busy")
+    times = iter([30.0, 20.0, 28.0, 22.0, 90.0, 21.0])  # with threads and one thread, in turn
+
+    def measured(script, library, seconds, network, threads, variables):
+        assert variables["FASTBP_NUM_THREADS"] in ("1", str(busy.CPUS))
+        return {network: next(times)}
+
+    monkeypatch.setattr(busy, "in_process", measured)
+    result = busy.measure(0, ["CNN A"], None, 3, 0.1)["CNN A"]
+    assert result == {"fastbp": 30.0, "one thread": 21.0}
+    assert busy.ratio(result) == 30 / 21
+    assert busy.mean_time(lambda: None, 0) > 0
+    with busy.Busy(2):
+        pass
+
+
 def test_peaks_are_those_of_some_machine():
     peak = load("peak")
     assert 0.1 < peak.gflops("float32", 1, 0.01) < 10_000

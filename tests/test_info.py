@@ -49,7 +49,6 @@ def test_threads_are_those_set():
         assert rows()["threads"] == f"1 of {numba.config.NUMBA_NUM_THREADS}"
     finally:
         fb.set_num_threads(before)
-    assert rows()["threading layer"] == _runtime.layer()
 
 
 def test_the_cache_folder_and_whether_it_can_be_written(monkeypatch, tmp_path):
@@ -62,10 +61,3 @@ def test_the_cache_folder_and_whether_it_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setattr(_cache, "FOLDER", None)
     assert rows()["kernel cache"].startswith("none")
     assert rows()["cache writable"].startswith("no")
-
-
-def test_a_slow_threading_layer_is_noted(monkeypatch):
-    monkeypatch.setattr(_runtime, "layer", lambda: "workqueue")
-    assert describe().splitlines()[-1].startswith("note: Numba found no OpenMP runtime")
-    monkeypatch.setattr(_runtime, "layer", lambda: "omp")
-    assert "note" not in describe()

@@ -1,0 +1,45 @@
+"""Signals wait while something runs that must not stop half-way.
+
+Python calls the handler of a signal, such as Ctrl-C, between any two steps of the main thread, and the handler may
+raise an exception there, or compute.
+"""
+
+import _signal  # type: ignore[import-not-found]  # without the names that `signal` looks up, at a tenth of the time
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+# Those that a program may handle.
+_NAMES = ["SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGTERM", "SIGBREAK", "SIGINT"]
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+
+
+def uninterrupted(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)``; handlers of signals that come meanwhile are called when it has ended."""
+    if threading.get_ident() != threading.main_thread().ident:
+        return function(*arguments)
+    handlers = {number: handler for number in _SIGNALS if callable(handler := _signal.getsignal(number))}
+    waiting: list[tuple[int, Any]] = []
+
+    def wait(number: int, frame: Any) -> None:
+        waiting.append((number, frame))
+
+    try:
+        for number in handlers:
+            _signal.signal(number, wait)
+        return function(*arguments)
+    finally:
+        for number, handler in handlers.items():  # that of Ctrl-C is the last one, as it is the one that raises
+            _signal.signal(number, handler)
+        _call(handlers, waiting)
+
+
+def _call(handlers: dict[int, Any], waiting: list[tuple[int, Any]]) -> None:
+    """Call the handlers, all of them, though the first may raise."""
+    if waiting:
+        number, frame = waiting.pop(0)
+        try:
+            handlers[number](number, frame)
+        finally:
+            _call(handlers, waiting)
