@@ -3,9 +3,10 @@
     python benchmarks/busy.py                              # beside 0, 1 and 2 busy processes
     python benchmarks/busy.py --busy 1 --networks "CNN A" --beside ../another/checkout
 
-Mean time of a step with all CPUs, and with one thread; the last column is the first over the best of the others. With ``--beside`` the same network is trained by another checkout as well, with OMP_WAIT_POLICY
-set to passive and with one thread, and counts among the others. Every number is measured in processes of its own, which
-take turns, and is the median of them. float32.
+Mean time of a step with all CPUs, and with one thread; the last column is the first over the best of the others. With
+``--beside`` the same network is trained by another checkout as well, with OMP_WAIT_POLICY set to passive and with one
+thread, and counts among the others. Every number is measured in processes of its own, which take turns, and is the
+median of them. float32.
 """
 
 import argparse

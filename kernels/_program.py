@@ -123,6 +123,7 @@ class Program:
         self._kept = [a for a in self._kept if not np.may_share_memory(a, x) and not np.may_share_memory(a, t)]
         steps = [steps for steps, _ in self._calls]
         self._steps = np.concatenate(steps) if steps else _NOTHING
+        self._is_wide = bool(self._steps.size and self._steps[:, 2].any())
         self._written = np.array([byte_bounds(array) for array in written] or _NOTHING)
 
     def set_rate(self, rate):
@@ -135,7 +136,7 @@ class Program:
 
         ``count[0]`` is one more when all have run, and not when one has stopped them.
         """
-        threads, x_start, t_start = _runtime.team(), address_of(x), address_of(t)
+        threads, x_start, t_start = _runtime.team() if self._is_wide else 1, address_of(x), address_of(t)
         x_range, t_range = (x_start, x_start + x.nbytes), (t_start, t_start + t.nbytes)
         count, pool = _NO_COUNT if count is None else count, POOL.address(threads)
         return _run(self._steps, self._slots, self._written, *x_range, *t_range, threads, pool, count)
@@ -164,7 +165,8 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
             if work is None or work.size < needed:
                 work = _runtime.aligned(needed, dtype)
             call.record["work"], call.record["work_size"] = work.ctypes.data, work.size
-        status = run(call.steps, _runtime.team())
+        is_wide = any(wide) if isinstance(wide, tuple) else wide
+        status = run(call.steps, _runtime.team() if is_wide else 1)
         calls[key], calls["work", dtype.char] = call, work
         return call.record, status
     if needed is not None:

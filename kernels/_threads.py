@@ -18,175 +18,54 @@ the same bits; so does a process that cannot start threads. A forked child has a
 """
 
 import atexit
-import ctypes
 import os
-import platform
-import sys
 import threading
 import time
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from fastbp.kernels import _words
 from fastbp.kernels._jit import call, index, inner, kernel, vector
 from fastbp.kernels._pointers import address, load, pointer_at, store
+from fastbp.kernels._words import add, exchange, pause, read, ticks, write
 
 SPIN = 100  # microseconds
 SHORTEST, LONGEST, ENOUGH = 8, 128, 8  # milliseconds
-_LINE = 16  # integers from one word to the next: two cache lines, since processors fetch them in pairs
-# Words of the pool. WORD: see above; TASK, RECORD: of the job; DONE: shares that helpers have finished; SLEEPING:
-# helpers that sleep; WAITING: whether the caller does; TAKEN: whether there is a caller; SPINS, TICKS: `SPIN` in pauses
-# and on the clock; STOP: whether helpers shall end; LOCK: to sleep, with HELPERS and CALLER to wake them; CALLS:
-# addresses of `_FUNCTIONS`. CPU: where the caller is, MET: whether a helper has found itself there; FASTEST: the
-# shortest time of a helper for a share; SAVED: what helpers have saved; UNTIL: when they are asked again, ALONE: after
-# how long.
-WORD, TASK, DONE, SLEEPING, WAITING, TAKEN, SPINS, STOP, LOCK, HELPERS, CALLER, CALLS = (_LINE * n for n in range(12))
-RECORD, CPU, MET, FASTEST, TICKS = TASK + 1, TASK + 2, TASK + 3, TASK + 4, SPINS + 1
-SAVED, UNTIL, ALONE = TAKEN + 1, TAKEN + 2, TAKEN + 3
+
+# The words of the pool, in groups that are two cache lines apart, since processors fetch these in pairs.
+_GROUP = 16
+WORD, DONE, SLEEPING, WAITING, _JOB, _CALLER, _SETTINGS, LOCK, HELPERS, CALLER, CALLS = (_GROUP * n for n in range(11))
+# WORD      see above
+# DONE      shares that have been done
+# SLEEPING  helpers that sleep
+# WAITING   whether the caller sleeps
+TASK, RECORD = _JOB, _JOB + 1
+CPU = _JOB + 2  # where the caller is
+MET = _JOB + 3  # whether a helper has found itself there
+FASTEST = _JOB + 4  # the shortest time that a helper took for a share
+TAKEN = _CALLER  # whether there is a caller
+SAVED = _CALLER + 1  # what helpers have saved
+UNTIL = _CALLER + 2  # when they are asked again
+ALONE = _CALLER + 3  # for how long the caller does without them the next time
+SPINS, TICKS = _SETTINGS, _SETTINGS + 1  # `SPIN` in pauses and on the clock
+STOP = _SETTINGS + 2  # whether helpers shall end
+# LOCK, to sleep, with HELPERS and CALLER to wake them, and CALLS, the addresses of `_words.calls`
+
 _NEXT, _SHARES = 2**16 - 1, 16
 
-# Lock, unlock, sleep until woken (which unlocks and locks again), wake all, number of this CPU (not on every system).
-_FUNCTIONS: tuple[str, ...]
-if sys.platform == "win32":
-    _library = ctypes.WinDLL("kernel32")
-    _FUNCTIONS = (
-        *("AcquireSRWLockExclusive", "ReleaseSRWLockExclusive", "SleepConditionVariableSRW"),
-        *("WakeAllConditionVariable", "GetCurrentProcessorNumber"),
-    )
-else:
-    _library = ctypes.CDLL(None)
-    _FUNCTIONS = (
-        *("pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_wait", "pthread_cond_broadcast"),
-        "sched_getcpu",
-    )
+
+@inner
+def _system(pool, number, place):
+    """Call function ``number`` of the system with the word at ``place``, and the lock."""
+    words = pointer_at(pool, 0)
+    _words.system(load(words, CALLS + number), pool + 8 * place, pool + 8 * LOCK)
 
 
-def _word(builder, address, place):
-    integer = ir.IntType(64)
-    return builder.gep(builder.inttoptr(address, integer.as_pointer()), [place], source_etype=integer)
-
-
-@intrinsic
-def _read(typing_context, pool, place):
-    """The word at ``place``, as it is now."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.load_atomic(_word(builder, *arguments), "seq_cst", 8, typ=ir.IntType(64))
-
-    return index(index, index), generate
-
-
-@intrinsic
-def _write(typing_context, pool, place, value):
-    """Set the word at ``place``; all that was written before can be seen by whoever sees it."""
-
-    def generate(context, builder, signature, arguments):
-        *place, value = arguments
-        builder.store_atomic(value, _word(builder, *place), "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.void(index, index, index), generate
-
-
-@intrinsic
-def _add(typing_context, pool, place, value):
-    """Add to the word at ``place``; what it was before."""
-
-    def generate(context, builder, signature, arguments):
-        *place, value = arguments
-        return builder.atomic_rmw("add", _word(builder, *place), value, "seq_cst")
-
-    return index(index, index, index), generate
-
-
-@intrinsic
-def _exchange(typing_context, pool, place, value):
-    """Set the word at ``place``; what it was before."""
-
-    def generate(context, builder, signature, arguments):
-        *place, value = arguments
-        return builder.atomic_rmw("xchg", _word(builder, *place), value, "seq_cst")
-
-    return index(index, index, index), generate
-
-
-_YIELD = "llvm.aarch64.hint", (ir.IntType(32)(1),)
-_X86_PAUSE = "llvm.x86.sse2.pause", ()
-_PAUSES = {"x86_64": _X86_PAUSE, "amd64": _X86_PAUSE, "aarch64": _YIELD, "arm64": _YIELD}
-
-
-@intrinsic
-def _pause(typing_context):
-    """Tell the processor that this loop waits."""
-    name, arguments = _PAUSES.get(platform.machine().lower(), ("", ()))
-
-    def generate(context, builder, signature, _):
-        if name:
-            kind = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
-            builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), arguments)
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-def _function(builder, pool, number):
-    """The address of function ``number`` of the system."""
-    integer = ir.IntType(64)
-    return builder.load(_word(builder, pool, builder.add(number, integer(CALLS))), typ=integer)
-
-
-@intrinsic
-def _system(typing_context, pool, number, first, second):
-    """Call number ``number`` of `_FUNCTIONS` with the addresses of one or two words of the pool.
-
-    What a function does not take does no harm; Windows wants two numbers more: the longest time, and 0.
-    """
-
-    def generate(context, builder, signature, arguments):
-        pool, number, first, second = arguments
-        integer, small = ir.IntType(64), ir.IntType(32)
-        function = _function(builder, pool, number)
-        kind = ir.FunctionType(small, [integer, integer, small, small])
-        words = [builder.ptrtoint(_word(builder, pool, word), integer) for word in (first, second)]
-        builder.call(builder.inttoptr(function, kind.as_pointer()), [*words, small(2**32 - 1), small(0)])
-        return context.get_dummy_value()
-
-    return types.void(index, index, index, index), generate
-
-
-@intrinsic
-def _ticks(typing_context):
-    """What the clock of the processor shows; 0 where programs may not look at it."""
-    has_clock = platform.machine().lower() in ("x86_64", "amd64")
-
-    def generate(context, builder, signature, arguments):
-        integer, name = ir.IntType(64), "llvm.readcyclecounter"
-        if not has_clock:
-            return integer(0)
-        function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(integer, []), name)
-        return builder.call(function, [])
-
-    return index(), generate
-
-
-@intrinsic
-def _cpu(typing_context, pool):
+@inner
+def _cpu(pool):
     """The CPU that runs this, -1 where the system does not tell."""
-
-    def generate(context, builder, signature, arguments):
-        integer = ir.IntType(64)
-        if not hasattr(_library, _FUNCTIONS[_WHERE]):
-            return integer(-1)
-        function = _function(builder, arguments[0], integer(_WHERE))
-        kind = ir.FunctionType(ir.IntType(32), [])
-        return builder.sext(builder.call(builder.inttoptr(function, kind.as_pointer()), []), integer)
-
-    return index(index), generate
-
-
-_ACQUIRE, _RELEASE, _SLEEP, _WAKE, _WHERE = range(5)
+    call_of_system = load(pointer_at(pool, 0), CALLS + _words.CPU)
+    return _words.number_of_cpu(call_of_system) if call_of_system != 0 else -1
 
 
 @inner
@@ -199,36 +78,36 @@ def _is_open(word, number):
 @inner
 def _wake(pool, sleepers):
     """Wake who sleeps at the word ``sleepers``: under the lock, so that nobody is about to fall asleep."""
-    _system(pool, _ACQUIRE, LOCK, LOCK)
-    _system(pool, _WAKE, sleepers, LOCK)
-    _system(pool, _RELEASE, LOCK, LOCK)
+    _system(pool, _words.ACQUIRE, LOCK)
+    _system(pool, _words.WAKE, sleepers)
+    _system(pool, _words.RELEASE, LOCK)
 
 
 @inner
 def _do_shares(pool, number):
     """Do shares as long as there are any, as thread ``number`` of those that do; how many."""
     count = 0
-    while _is_open(_read(pool, WORD), number):
-        word = _add(pool, WORD, 1)
+    while _is_open(read(pool, WORD), number):
+        word = add(pool, WORD, 1)
         if _is_open(word, number):  # its job cannot end before this share has: what is read here belongs to it
-            words, start = pointer_at(pool, 0), _ticks()
+            words, start = pointer_at(pool, 0), ticks()
             call(load(words, TASK), load(words, RECORD), word & _NEXT, word >> _SHARES & _NEXT)
             count += 1
             if number > 0:
-                store(words, FASTEST, min(load(words, FASTEST), _ticks() - start))
-            _add(pool, DONE, 1)
+                store(words, FASTEST, min(load(words, FASTEST), ticks() - start))
+            add(pool, DONE, 1)
     return count
 
 
 @inner
 def spread(pool, task, record, threads):
     """Do all ``threads`` shares of a task, together with the helpers that come."""
-    if _exchange(pool, TAKEN, 1):  # by another Python thread
+    if exchange(pool, TAKEN, 1):  # by another Python thread
         call(task, record, 0, 1)
         return
-    words, start = pointer_at(pool, 0), _ticks()
+    words, start = pointer_at(pool, 0), ticks()
     if start < load(words, UNTIL):
-        _write(pool, TAKEN, 0)
+        write(pool, TAKEN, 0)
         call(task, record, 0, 1)
         return
     store(words, TASK, task)
@@ -236,33 +115,33 @@ def spread(pool, task, record, threads):
     store(words, CPU, _cpu(pool))
     store(words, MET, 0)
     store(words, FASTEST, 2**62)
-    _write(pool, DONE, 0)
-    _write(pool, WORD, ((_read(pool, WORD) >> 32) + 1 & 2**30 - 1) << 32 | threads << _SHARES)
-    if _read(pool, SLEEPING):
+    write(pool, DONE, 0)
+    write(pool, WORD, ((read(pool, WORD) >> 32) + 1 & 2**30 - 1) << 32 | threads << _SHARES)
+    if read(pool, SLEEPING):
         _wake(pool, HELPERS)
     own = _do_shares(pool, 0)
-    own_time = _ticks() - start
+    own_time = ticks() - start
     _wait(pool, threads)
     of_a_share = min(load(words, FASTEST), own_time // max(1, own))
-    _weigh(words, (threads - own) * of_a_share, _ticks() - start - own_time)
-    _write(pool, TAKEN, 0)
+    _weigh(words, (threads - own) * of_a_share, ticks() - start - own_time)
+    write(pool, TAKEN, 0)
 
 
 @inner
 def _wait(pool, threads):
     """Wait until all shares have been done."""
     spins = load(pointer_at(pool, 0), SPINS)
-    while _read(pool, DONE) < threads:
+    while read(pool, DONE) < threads:
         if spins > 0:
-            _pause()
+            pause()
             spins -= 1
         else:
-            _system(pool, _ACQUIRE, LOCK, LOCK)
-            _write(pool, WAITING, 1)
-            while _read(pool, DONE) < threads:
-                _system(pool, _SLEEP, CALLER, LOCK)
-            _write(pool, WAITING, 0)
-            _system(pool, _RELEASE, LOCK, LOCK)
+            _system(pool, _words.ACQUIRE, LOCK)
+            write(pool, WAITING, 1)
+            while read(pool, DONE) < threads:
+                _system(pool, _words.SLEEP, CALLER)
+            write(pool, WAITING, 0)
+            _system(pool, _words.RELEASE, LOCK)
 
 
 @inner
@@ -276,7 +155,7 @@ def _weigh(words, saved, waited):
         store(words, ALONE, SHORTEST * 1000 // SPIN * spin)
     elif saved < 0:
         saved, alone = 0, load(words, ALONE)
-        store(words, UNTIL, _ticks() + alone)
+        store(words, UNTIL, ticks() + alone)
         store(words, ALONE, min(LONGEST * 1000 // SPIN * spin, 2 * alone))
     store(words, SAVED, saved)
 
@@ -286,18 +165,18 @@ def _help(words, number):
     """What helper ``number`` does until the pool is stopped."""
     pool = address(words)
     spins, declined = words[SPINS], -1
-    while _read(pool, STOP) == 0:
-        word = _read(pool, WORD)
+    while read(pool, STOP) == 0:
+        word = read(pool, WORD)
         if _is_open(word, number) and word >> 32 != declined:
             if words[CPU] >= 0 and words[CPU] == _cpu(pool):  # the caller would wait for what it can do itself
                 declined, spins = word >> 32, 0
                 store(pointer_at(pool, 0), MET, 1)
             elif _do_shares(pool, number):
                 spins = words[SPINS]
-                if _read(pool, WAITING):
+                if read(pool, WAITING):
                     _wake(pool, CALLER)
         elif spins > 0:
-            _pause()
+            pause()
             spins -= 1
         else:
             _sleep(pool, number, declined)
@@ -307,41 +186,41 @@ def _help(words, number):
 @inner
 def _sleep(pool, number, declined):
     """Have a helper sleep until there is a job that it has not declined."""
-    _system(pool, _ACQUIRE, LOCK, LOCK)
-    _add(pool, SLEEPING, 1)
-    while _read(pool, STOP) == 0:
-        word = _read(pool, WORD)
+    _system(pool, _words.ACQUIRE, LOCK)
+    add(pool, SLEEPING, 1)
+    while read(pool, STOP) == 0:
+        word = read(pool, WORD)
         if _is_open(word, number) and word >> 32 != declined:
             break
-        _system(pool, _SLEEP, HELPERS, LOCK)
-    _add(pool, SLEEPING, -1)
-    _system(pool, _RELEASE, LOCK, LOCK)
+        _system(pool, _words.SLEEP, HELPERS)
+    add(pool, SLEEPING, -1)
+    _system(pool, _words.RELEASE, LOCK)
 
 
 @kernel(lambda integer: (vector(integer, out=True),), integers=True)
 def _stop(words):
     """Have all helpers end."""
     pool = address(words)
-    _write(pool, STOP, 1)
+    write(pool, STOP, 1)
     _wake(pool, HELPERS)
 
 
 @kernel(lambda integer: (vector(integer, out=True),), integers=True)
 def _measure(words):
     """Pause for a while: so many pauses, and ticks of the clock."""
-    start = _ticks()
+    start = ticks()
     for _ in range(1000):
-        _pause()
-    words[TICKS], words[SPINS] = _ticks() - start, 1000
+        pause()
+    words[TICKS], words[SPINS] = ticks() - start, 1000
 
 
 class _Pool:
     """The pool of this process."""
 
     def __init__(self):
-        self._memory = np.zeros(16 * _LINE, np.int64)
-        skip = -self._memory.ctypes.data % 128 // 8
-        self._words = self._memory[skip : skip + 12 * _LINE]
+        memory = np.zeros(12 * _GROUP, np.int64)
+        skip = -memory.ctypes.data % 128 // 8
+        self._words = memory[skip : skip + 11 * _GROUP]
         self._address = self._words.ctypes.data
         self._reset()
 
@@ -350,13 +229,8 @@ class _Pool:
         self._threads, self._lock = [], threading.Lock()
         self._size = 1
         self._words[:] = 0
-        for number, name in enumerate(_FUNCTIONS):
-            if hasattr(_library, name):
-                self._words[CALLS + number] = ctypes.cast(getattr(_library, name), ctypes.c_void_p).value
-        if sys.platform != "win32":  # where zeros are fine
-            _library.pthread_mutex_init(ctypes.c_void_p(self._address + 8 * LOCK), None)
-            for word in (HELPERS, CALLER):
-                _library.pthread_cond_init(ctypes.c_void_p(self._address + 8 * word), None)
+        self._words[CALLS : CALLS + 5] = _words.calls()
+        _words.make_lock(*(self._address + 8 * place for place in (LOCK, HELPERS, CALLER)))
 
     def address(self, threads):
         """The address of the pool for `spread`, with helpers for so many ``threads``."""

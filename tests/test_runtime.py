@@ -58,9 +58,10 @@ def test_environment():
     assert output(GET, FASTBP_NUM_THREADS="", NUMBA_NUM_THREADS="1") == ["1"]
 
 
-@pytest.mark.parametrize(
-    ("value", "threads"), [("1", 1), ("3", 3), ("2,1", 2), (" 2 ", 2), ("64", 4), ("0", 1), ("many", 2), ("", 2), ("-1", 2)]
-)
+OPENMP = [("1", 1), ("3", 3), ("2,1", 2), (" 2 ", 2), ("64", 4), ("0", 1), ("many", 2), ("", 2), ("-1", 2)]
+
+
+@pytest.mark.parametrize(("value", "threads"), OPENMP)
 def test_environment_of_openmp(value, threads):
     cpus = {0, 1} & os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     if len(cpus) < 2:
