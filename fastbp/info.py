@@ -15,7 +15,7 @@ def describe() -> str:
     notable = ("avx512f", "avx2", "fma", "avx", "sse4.2", "neon", "sve")
     features = ", ".join(name for name in notable if name in _cpu.FEATURES) or "none of note"
     layer = _runtime.layer()
-    folder = str(_cache.FOLDER) if _cache.FOLDER else "none: there is no home folder"
+    obstacle = _cache.obstacle()
     rows = [
         ("fastbp", __version__),
         ("Python", platform.python_version()),
@@ -30,8 +30,8 @@ def describe() -> str:
     rows += [
         ("threads", f"{_runtime.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}"),
         ("threading layer", layer),
-        ("kernel cache", folder),
-        ("cache writable", "yes" if _cache.writable() else "no: kernels compile anew in every process"),
+        ("kernel cache", str(_cache.FOLDER or "none")),
+        ("cache writable", f"no: {obstacle}; kernels compile anew in every process" if obstacle else "yes"),
     ]
     text = "\n".join(f"{name:<24}{value}" for name, value in rows)
     if layer == "workqueue" and numba.config.THREADING_LAYER == "default":
