@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import require_real
 from fastbp.kernels._cache import KernelCache
+from fastbp.kernels._interrupts import uninterrupted
 
 _OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 _REALS = {"f": types.float32, "d": types.float64}
@@ -77,6 +78,7 @@ class Routine:
         """Where the machine code for ``dtype`` starts."""
         return (self._compiled.get(dtype.char) or self.compile(dtype)).address
 
+    @uninterrupted
     def compile(self, dtype):
         """The function for ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
         compiled = CFunc(self.function, (tuple(self.arguments(dtype)), index), locals={}, options=_TASK_OPTIONS)
@@ -134,6 +136,7 @@ class Kernel:
         self._types = types_by_char
         self._compiled = {}
 
+    @uninterrupted
     def compile(self, dtype, parallel):
         """The variant for arrays of ``dtype`` (float32 or float64): compiled, or loaded from the cache."""
         if parallel:
