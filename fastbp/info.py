@@ -14,7 +14,7 @@ def describe() -> str:
     """Versions, processor, block sizes, threads and cache folder, one line each."""
     notable = ("avx512f", "avx2", "fma", "avx", "sse4.2", "neon", "sve")
     features = ", ".join(name for name in notable if name in _cpu.FEATURES) or "none of note"
-    folder = str(_cache.FOLDER) if _cache.FOLDER else "none: there is no home folder"
+    obstacle = _cache.obstacle()
     rows = [
         ("fastbp", __version__),
         ("Python", platform.python_version()),
@@ -28,7 +28,7 @@ def describe() -> str:
         rows.append((f"blocks {name}", f"tile {sizes.mr} x {sizes.nr}, KC {sizes.kc}"))
     rows += [
         ("threads", f"{_runtime.get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}"),
-        ("kernel cache", folder),
-        ("cache writable", "yes" if _cache.writable() else "no: kernels compile anew in every process"),
+        ("kernel cache", str(_cache.FOLDER or "none")),
+        ("cache writable", f"no: {obstacle}; kernels compile anew in every process" if obstacle else "yes"),
     ]
     return "\n".join(f"{name:<24}{value}" for name, value in rows)

@@ -4,6 +4,7 @@ Every kernel writes into arrays that the caller allocated. `fastbp.functional` h
 inputs and allocated results.
 """
 
+from fastbp.kernels import _environment as _environment  # before the others, which import Numba
 from fastbp.kernels.activation import activation_backward as activation_backward
 from fastbp.kernels.activation import activation_forward as activation_forward
 from fastbp.kernels.activation import identity_backward as identity_backward

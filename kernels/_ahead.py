@@ -8,6 +8,7 @@ they meet, the rest is loaded. What fails there is compiled here: nothing depend
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -46,22 +47,29 @@ def compiling(names: Sequence[str], dtype: np.dtype) -> Iterator[None]:
     """Have other processes compile the kernels of these names while the body runs."""
     helpers: list[subprocess.Popen[bytes]] = []
     count = min(_MOST, len(names) - 1, _runtime.get_num_threads() - 1) if _cache.writable() else 0
-    nothing = subprocess.DEVNULL
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     with suppress(OSError):  # without a further process this one compiles
         for n in range(count):
             command = [sys.executable, "-P", "-m", __name__, str(dtype), *names[::-1][n::count]]
-            helpers.append(subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing))
+            helpers.append(subprocess.Popen(command, stdin=pipe, stdout=nothing, stderr=nothing))
     try:
         yield
     finally:
         for helper in helpers:
-            helper.kill()
-            helper.wait()
+            with helper:  # closes its pipe and waits
+                helper.kill()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that it helps has ended, however: that holds the other end of standard input."""
+    os.read(0, 1)  # nothing is ever written
+    os._exit(1)
 
 
 def _main(dtype: str, *names: str) -> None:
     if hasattr(os, "nice"):
         os.nice(10)  # the process that is helped comes first
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in names:
         ROUTINES[name].compile(np.dtype(dtype))
 

@@ -30,9 +30,25 @@ def uninterrupted(function: Callable[..., Any], *arguments: Any) -> Any:
             _signal.signal(number, wait)
         return function(*arguments)
     finally:
-        for number, handler in handlers.items():  # that of Ctrl-C is the last one, as it is the one that raises
-            _signal.signal(number, handler)
-        _call(handlers, waiting)
+        try:
+            _restore(handlers)
+        finally:
+            _call(handlers, waiting)
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    """Make them the handlers again, all of them, though one of those that are so already may raise."""
+    raised = None
+    is_done = False
+    while not is_done:
+        try:
+            for number, handler in handlers.items():
+                _signal.signal(number, handler)
+            is_done = True
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 def _call(handlers: dict[int, Any], waiting: list[tuple[int, Any]]) -> None:

@@ -5,12 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from test_cache import run
+from test_cache import run, start
 
 from fastbp.kernels import _ahead
 from fastbp.kernels._jit import ROUTINES
 
 NAMES = ["grid_tile.grid_tile", "grid_copy.copy_to_grid", "tap_tile.tap_tile"]
+SLOW = ["gemm.multiply", "correlate.correlate", "winograd.correlate_transformed", "tap_sums.sum_taps"]
 PROGRAM = f"""
 import time
 import numpy as np
@@ -48,6 +49,25 @@ def test_helpers_end_with_the_body(monkeypatch):
     with pytest.raises(KeyboardInterrupt), _ahead.compiling(NAMES, np.dtype("float32")):
         raise KeyboardInterrupt
     assert [helper.poll() is not None for helper in started] == [True]
+
+
+ORPHANS = f"""
+import subprocess, threading
+import numpy as np
+subprocess.DEVNULL = None  # helpers hold this process's output open for as long as they live
+from fastbp.kernels import _ahead
+with _ahead.compiling({SLOW}, np.dtype("float32")):
+    print("started", flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_helpers_end_with_a_process_that_is_killed(tmp_path):
+    parent = start(tmp_path, ORPHANS, NUMBA_NUM_THREADS="2")
+    assert parent.stdout.readline() == "started\n"
+    parent.kill()
+    parent.communicate(timeout=300)
+    assert len(list(tmp_path.rglob("*.bin"))) < len(SLOW)  # else the helper went on to its end
 
 
 @pytest.mark.parametrize("filters", [[], [64], [64, 8, 64], [64, 128]], ids=len)

@@ -57,7 +57,8 @@ def test_the_cache_folder_and_whether_it_can_be_written(monkeypatch, tmp_path):
     assert rows()["cache writable"] == "yes"
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(_cache, "FOLDER", tmp_path / "file" / "kernels")
-    assert rows()["cache writable"].startswith("no: kernels compile anew")
+    assert rows()["cache writable"].startswith(f"no: {tmp_path / 'file' / 'kernels'} cannot be written")
+    assert rows()["cache writable"].endswith("; kernels compile anew in every process")
     monkeypatch.setattr(_cache, "FOLDER", None)
-    assert rows()["kernel cache"].startswith("none")
-    assert rows()["cache writable"].startswith("no")
+    assert rows()["kernel cache"] == "none"
+    assert rows()["cache writable"].startswith("no: there is no home folder")

@@ -11,7 +11,6 @@ import reference
 import fastbp as fb
 from fastbp import graph, kernels
 from fastbp.kernels import _runtime
-from fastbp.kernels._interrupts import uninterrupted
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals")
 
@@ -263,43 +262,3 @@ def test_a_handler_that_trains_the_same_network_is_refused():
         timer.run(lambda: net.train_step(X, Y, loss=LOSS, optimizer=optimizer))
     assert refused
     assert all("by what a signal handler has interrupted" in text for text in refused)
-
-
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C raises KeyboardInterrupt; it is ignored in jobs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_signals_wait_in_their_order():
-    calls = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: calls.append("first"))
-
-    def interrupted():
-        signal.raise_signal(signal.SIGUSR1)
-        signal.raise_signal(signal.SIGINT)
-        calls.append("function")
-
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            uninterrupted(interrupted)
-        assert calls == ["function", "first"]
-        assert uninterrupted(lambda x: x + 1, 2) == 3
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_an_error_does_not_keep_signals_waiting():
-    def fails():
-        signal.raise_signal(signal.SIGINT)
-        raise ArithmeticError
-
-    with pytest.raises(KeyboardInterrupt) as caught:
-        uninterrupted(fails)
-    assert isinstance(caught.value.__context__, ArithmeticError)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)

@@ -103,7 +103,7 @@ def test_the_wheel_needs_three_packages_to_run(packages):
 def test_the_sdist_holds_the_tests_and_the_kernels_once(packages):
     with tarfile.open(packages[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"kernels/gemm.py", "tests/conftest.py", "LICENSE", "README.md", "CHANGELOG.md"} <= names
+    assert {"kernels/gemm.py", "tests/conftest.py", "LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md"} <= names
     assert not {name for name in names if name.startswith("fastbp/kernels/")}
 
 
