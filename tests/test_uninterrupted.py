@@ -1,4 +1,4 @@
-"""Signals that wait: they arrive, late, and everything works afterwards; while Numba starts, compiles and loads, too."""
+"""Signals that wait: they arrive, late, and all works afterwards; while Numba starts, compiles and loads, too."""
 
 import os
 import signal
