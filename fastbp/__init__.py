@@ -6,6 +6,7 @@
 (10,)
 """
 
+from fastbp import _startup
 from fastbp import datasets as datasets
 from fastbp import functional as functional
 from fastbp import graph as graph
@@ -49,3 +50,5 @@ from fastbp.training import Evaluation as Evaluation
 from fastbp.training import History as History
 from fastbp.training import Sequential as Sequential
 from fastbp.training import minibatches as minibatches
+
+_startup.end()

@@ -1,6 +1,8 @@
 """Checks and conversions of what users pass in: each happens once, at the boundary."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -132,6 +134,14 @@ def check_shape(value: Any, name: str) -> tuple[int, ...]:
     if len(sizes) > 1 and any(isinstance(size, int | np.integer) and size < 1 for size in sizes):
         raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return tuple(check_count(size, name) for size in sizes)
+
+
+def memory() -> int:
+    """Bytes of memory that this machine has, as far as it says; it may well promise arrays that do not fit."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # AttributeError: Windows
+        return sys.maxsize
 
 
 def generator(seed: Any) -> np.random.Generator:

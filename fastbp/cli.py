@@ -1,7 +1,7 @@
 """The command line: ``fastbp train``, ``fastbp predict``, ``fastbp info``; ``python -m fastbp`` is the same.
 
 Exit status 0 when all went well, 2 for arguments or data that make no sense (one line on standard error says what to
-do), 1 for a run that failed, 130 after Ctrl-C.
+do), 1 for a run that failed or whose network could only be saved elsewhere, 130 after Ctrl-C.
 """
 
 import argparse
@@ -19,17 +19,18 @@ import numpy as np
 import fastbp as fb
 from fastbp import optimizers
 from fastbp._checks import Array, as_labels, as_one_of_k, as_real, check_finite
+from fastbp._saving import check_room, check_writable
 from fastbp.info import describe
 from fastbp.kernels import _ahead, _cache
 from fastbp.recipes import ACTIVATIONS, BATCH, RECIPES, as_images, convolutional, perceptron
-from fastbp.serialization import check_target, write_npz
+from fastbp.serialization import write_npz
 
 
 class _Parser(argparse.ArgumentParser):
     """Reports bad arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {_printable(message)} (see {self.prog} --help)\n")
 
 
 class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
@@ -147,14 +148,36 @@ def _parser() -> argparse.ArgumentParser:
 
 def _writable(path: str | None) -> str | None:
     """Refuse a place that cannot be written before any work is done."""
-    if path == "":
-        raise ValueError("the name of the file to write is empty")
+    if path == "-":
+        raise ValueError("- does not stand for standard output; name a file, such as ./-")
     if path is not None:
-        folder = check_target(path).parent
+        check_writable(path)
+    return path
+
+
+def _save(net: fb.Sequential, path: str) -> str:
+    """Save a trained network, if need be elsewhere, so that the training is not lost; returns the name of the file."""
+    try:
+        net.save(path)
+    except OSError as error:
         try:
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise type(error)(error.errno, f"cannot be written, {error.strerror}", path) from None
+            other = _save_elsewhere(net)
+        except OSError:
+            raise error from None
+        sys.stderr.write(f"fastbp train: {_one_line(error)}; the network is in {other} instead\n")
+        return other
+    return path
+
+
+def _save_elsewhere(net: fb.Sequential) -> str:
+    """Save a network in the folder for temporary files."""
+    descriptor, path = tempfile.mkstemp(prefix="fastbp-", suffix=".npz")
+    os.close(descriptor)
+    try:
+        net.save(path)
+    except BaseException:
+        os.unlink(path)
+        raise
     return path
 
 
@@ -211,6 +234,8 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         layers = perceptron(x.shape[1:], hidden, activation, classes)
     net = fb.Sequential(*layers, input_shape=x.shape[1:], dtype=arguments.dtype, seed=arguments.seed)
+    if target is not None:
+        check_room(target, sum(parameter.value.nbytes for parameter in net.parameters()))
     loss = fb.SoftmaxCrossEntropy()
     optimizer = optimizers.BY_NAME[arguments.optimizer](_given(arguments.lr, recipe.rate))
     _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes\n")
@@ -237,8 +262,7 @@ def _train(arguments: argparse.Namespace) -> int:
         sys.stderr.write("\ninterrupted\n")
     if interrupted and not optimizer.steps:
         return 130
-    if target is not None:
-        net.save(target)
+    saved = None if target is None else _save(net, target)
     u = net.predict(x_test)
     _print("\nconfusion matrix on the test set (rows: true class, columns: predicted class)")
     _print(_matrix(y_test, u, classes))
@@ -250,9 +274,11 @@ def _train(arguments: argparse.Namespace) -> int:
             f"hint: the loss, {last:.3g}, is not below that of guessing, {guessing:.3g}; "
             f"try a smaller --lr (it was {optimizer.rate():g}), more epochs, or inputs between 0 and 1\n"
         )
-    if target is not None:
-        _print(f"saved {target}")
-    return 130 if interrupted else 0
+    if saved is not None:
+        _print(f"saved {_printable(saved)}")
+    if interrupted:
+        return 130
+    return 0 if saved == target else 1
 
 
 def _guessing(y: Array) -> float:
@@ -306,8 +332,13 @@ def _print(text: str) -> None:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return f"{_printable(str(error.filename)) or repr('')}: {error.strerror}"
+    return _printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """The text in one line, without what would control a terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _prepare_streams() -> None:
@@ -339,7 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has closed it, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, TypeError, OSError, MemoryError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, OverflowError, FloatingPointError) as error:
         sys.stderr.write(f"fastbp {arguments.command}: {_one_line(error)}\n")
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:

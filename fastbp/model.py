@@ -6,7 +6,6 @@
 import copy
 import math
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -27,6 +26,7 @@ from fastbp._checks import (
     check_number,
     check_shape,
     generator,
+    memory,
     real_dtype,
 )
 from fastbp._plan import Plan
@@ -75,13 +75,16 @@ class Network:
         seed: int | None = None,
     ) -> None:
         rng = generator(seed)
+        taken, most = 0, memory()
 
         def source_for(layer: Layer, following: Layer | None) -> Source:
             default = "he" if isinstance(following, ReLU | LeakyReLU) else "glorot"
             initializer = initializers.get(getattr(layer, "init", None) or default, layer.name)
 
             def source(letter: str, shape: tuple[int, ...]) -> Array:
-                if math.prod(shape) > sys.maxsize // 8:  # NumPy would raise ValueError
+                nonlocal taken
+                taken += math.prod(shape) * self.dtype.itemsize
+                if taken + math.prod(shape) * 8 > most:  # drawn in float64, then copied
                     raise MemoryError
                 if letter == "b":
                     return np.zeros(shape)
@@ -102,12 +105,14 @@ class Network:
         self._start()
         if not layers:
             raise ValueError("a network needs at least one layer")
+        seen: set[int] = set()
         for layer in layers:
             if not isinstance(layer, Layer):
                 hint = f"; write {layer.__name__}()" if isinstance(layer, type) else ""
                 raise TypeError(f"layers must be fastbp layers, got {layer!r}{hint}")
-            if layer.name or layers.count(layer) > 1:
+            if layer.name or id(layer) in seen:
                 raise ValueError(f"{layer!r} is already part of a network; make a new one")
+            seen.add(id(layer))
         self.layers: tuple[Layer, ...] = tuple(layers)
         try:
             self._name_layers()
@@ -115,14 +120,26 @@ class Network:
             for layer in self.layers:
                 self.shapes.append(layer.output_shape(self.shapes[-1]))
             for layer, following, shape in zip_longest(self.layers, self.layers[1:], self.shapes[:-1]):
-                try:
-                    layer.build(shape, self.dtype, source_for(layer, following))
-                except MemoryError:
-                    raise MemoryError(f"{layer.name}, {layer!r} on samples {shape}: not enough memory") from None
+                self._build(layer, shape, source_for(layer, following))
         except BaseException:
             for layer in self.layers:
                 layer.name, layer.parameters = "", ()
             raise
+
+    def _build(self, layer: Layer, shape: tuple[int, ...], source: Source) -> None:
+        """Make the parameters of one layer; MemoryError says which one, and how many bytes they take."""
+        taken = 0
+
+        def counted(letter: str, of: tuple[int, ...]) -> Array:
+            nonlocal taken
+            taken += math.prod(of) * self.dtype.itemsize
+            return source(letter, of)
+
+        try:
+            layer.build(shape, self.dtype, counted)
+        except MemoryError:
+            where = f"{layer.name}, {layer!r} on samples {shape}"
+            raise MemoryError(f"{where}: not enough memory, its parameters take {taken:,} bytes") from None
 
     def _name_layers(self) -> None:
         numbers: dict[str, int] = {}
@@ -397,13 +414,13 @@ class Network:
         }
 
     @classmethod
-    def _from_config(cls, config: dict[str, Any], arrays: dict[str, Array]) -> Self:
+    def _from_config(cls, config: dict[str, Any], arrays: serialization.Arrays) -> Self:
         layers = serialization.layers_from(config["layers"])
         rng = np.random.default_rng()
         rng.bit_generator.state = config["rng"]
 
         def source_for(layer: Layer, following: Layer | None) -> Source:
-            return lambda letter, shape: serialization.take(arrays, f"{layer.name}.{letter}", shape)
+            return lambda letter, shape: arrays.take(f"{layer.name}.{letter}", shape)
 
         net = cls.__new__(cls)
         net._assemble(layers, config["input_shape"], config["dtype"], rng, source_for)
@@ -420,14 +437,16 @@ class Network:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to an .npz file: its parameters, its configuration as JSON, the state of its generator.
 
-        The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed.
+        The file appears whole or not at all: it is written under a temporary name, flushed to disk and renamed. It
+        keeps owner and permissions of the file that it replaces. What killed processes left behind of earlier attempts
+        to write the same file is removed.
 
         Raises
         ------
         OSError
             When the folder is missing or cannot be written; an older file of that name stays as it was.
         ValueError
-            When a layer is not one of fastbp's own.
+            When a layer is not one of fastbp's own, or there are too many layers.
         """
         for layer in self.layers:
             if BY_NAME.get(type(layer).__name__) is not type(layer):
@@ -436,7 +455,7 @@ class Network:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a network that `save` wrote. No code in the file is run.
+        """Read a network that `save` wrote, from a file or a pipe. No code in it is run.
 
         Raises
         ------
@@ -444,10 +463,8 @@ class Network:
             When the file cannot be read.
         ValueError
             When it is not a network of fastbp, or is damaged.
+        MemoryError
+            When the network does not fit into memory.
         """
-        config, arrays = serialization.read(path)
-        with serialization.damage(path):
-            net = cls._from_config(config, arrays)
-            if arrays:
-                raise ValueError(f"unknown arrays {', '.join(arrays)}")
-        return net
+        with serialization.reading(path) as (config, arrays):
+            return cls._from_config(config, arrays)

@@ -1,104 +1,107 @@
 """Networks in .npz files: one array per parameter, and the configuration as JSON. Nothing in them is executed."""
 
 import contextlib
-import errno
 import json
+import math
 import os
+import zipfile
 from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastbp import layers
-from fastbp._checks import Array
-from fastbp.datasets import read_npz
+from fastbp._checks import Array, memory
+from fastbp._saving import write_whole
+from fastbp.datasets.npz import Archive, listed
+from fastbp.datasets.opening import opened
 
 _CONFIG = "config"
 _FORMAT = {"format": "fastbp network", "version": 1}
+_LONGEST_CONFIG = 2**24  # characters: a hundred thousand layers; parsing takes many times the memory
 
 
 def write(path: str | PathLike[str], config: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Write a network's configuration and arrays."""
-    write_npz(path, {_CONFIG: np.array(json.dumps({**_FORMAT, **config})), **arrays})
-
-
-def check_target(path: str | PathLike[str]) -> Path:
-    """The path to write to, with links followed; OSError when there is no folder or something that is no file."""
-    target = Path(path).resolve()
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    if not target.parent.exists():
-        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(path))
-    if not target.parent.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file", str(path))
-    return target
+    text = json.dumps({**_FORMAT, **config})
+    if len(text) > _LONGEST_CONFIG:
+        raise ValueError(f"the network has a configuration of {len(text):,} characters, more than {_LONGEST_CONFIG:,}")
+    write_npz(path, {_CONFIG: np.array(text), **arrays})
 
 
 def write_npz(path: str | PathLike[str], arrays: dict[str, Array]) -> None:
     """Write arrays by name so that the file appears whole or not at all."""
-    target = check_target(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    write_whole(path, lambda file: _write_archive(file, arrays))
+
+
+def _write_archive(file: BinaryIO, arrays: dict[str, Array]) -> None:
+    """What `numpy.savez` writes; that raises ValueError in place of an interrupt at the wrong moment."""
+    archive = zipfile.ZipFile(file, "w")
     try:
-        with temporary.open("xb") as file:
-            cast(Any, np.savez)(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise type(error)(error.errno, error.strerror or str(error), str(path)) from None
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        archive.close()
+    except BaseException:
+        archive.fp = None  # so that it is not closed, which fails within a member
         raise
-    _flush_folder(target.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system can."""
-    with contextlib.suppress(OSError, AttributeError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def damage(path: str | PathLike[str]) -> Iterator[None]:
     """Reword whatever a damaged or foreign file causes into one ValueError that names the file."""
+    name = os.fsdecode(path)
     try:
         yield
     except OSError:
         raise
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {str(error).removeprefix(f'{name}: ') or 'not enough memory'}") from None
     except Exception as error:  # a flipped byte can cause nearly any
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{os.fspath(path)} is not a network saved by fastbp, or is damaged: {reason}") from None
+        raise ValueError(f"{name} is not a network saved by fastbp, or is damaged: {reason}") from None
 
 
-def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Configuration and arrays of a file that `write` wrote."""
-    with damage(path):
-        arrays = read_npz(path)
-        config = json.loads(str(take(arrays, _CONFIG, (), kind="U")))
+class Arrays:
+    """The arrays of a saved network, each read when its layer takes it."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive, self._left, self._room = archive, dict.fromkeys(archive.names), memory()
+
+    def take(self, name: str, shape: tuple[int, ...], kind: str = "f", most: int | None = None) -> Array:
+        """An array of a known shape and kind of dtype, of at most so many bytes."""
+        if name not in self._left:
+            raise ValueError(f"{name} is missing")
+        del self._left[name]
+        header = self._archive.header(name)
+        if header.shape != shape or header.dtype.kind != kind:
+            raise ValueError(f"{name} must have the shape {shape}, got {header.shape} of dtype {header.dtype}")
+        if most is not None and header.dtype.itemsize > most:
+            raise ValueError(f"{name} takes {header.dtype.itemsize:,} bytes, more than {most:,}")
+        self._room -= math.prod(shape) * header.dtype.itemsize
+        if self._room < 0:
+            raise MemoryError
+        return self._archive.read(name)
+
+    def check_all_taken(self) -> None:
+        """Refuse arrays that no layer has asked for; they have not been read."""
+        if self._left:
+            raise ValueError(f"unknown arrays {listed(list(self._left))}")
+
+
+@contextlib.contextmanager
+def reading(path: str | PathLike[str]) -> Iterator[tuple[dict[str, Any], Arrays]]:
+    """Configuration and arrays of a file that `write` wrote, while it is open; all of them must be taken."""
+    with damage(path), opened(path) as file:
+        arrays = Arrays(Archive(file, path))
+        config = json.loads(str(arrays.take(_CONFIG, (), "U", most=4 * _LONGEST_CONFIG)))
         if not isinstance(config, dict) or config.get("format") != _FORMAT["format"]:
             raise ValueError("it has no fastbp configuration")
         if config.get("version") != _FORMAT["version"]:
             raise ValueError(f"its version is {config.get('version')!r}, this fastbp reads {_FORMAT['version']}")
-    return config, arrays
-
-
-def take(arrays: dict[str, Array], name: str, shape: tuple[int, ...], kind: str = "f") -> Array:
-    """Remove one array of a known shape and kind of dtype from ``arrays``."""
-    if name not in arrays:
-        raise ValueError(f"{name} is missing")
-    array = arrays.pop(name)
-    if array.shape != shape or array.dtype.kind != kind:
-        raise ValueError(f"{name} must have the shape {shape}, got {array.shape} of dtype {array.dtype}")
-    return array
+        yield config, arrays
+        arrays.check_all_taken()
 
 
 def layers_from(configs: list[dict[str, Any]]) -> list[layers.Layer]:

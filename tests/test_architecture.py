@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest first: a module imports from levels below its own, or from its own package (layers, kernels and so on).
 LEVELS = [
-    ["fastbp.kernels", "fastbp._version"],
+    ["fastbp.kernels", "fastbp._version", "fastbp._startup", "fastbp._saving"],
     ["fastbp._checks", "fastbp.info", "fastbp.progress", "fastbp.report"],
     ["fastbp.op", "fastbp.functional", "fastbp.initializers", "fastbp.metrics", "fastbp.datasets"],
     ["fastbp.ops"],

@@ -3,14 +3,18 @@
 import errno
 import os
 import shutil
+import sys
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
 from bad_input import NAN, ONE_OF_K, X, Y, with_value
 
+import fastbp as fb
 from fastbp.cli import main
 
+BYTE = pytest.param("\udcff", marks=pytest.mark.skipif(sys.platform != "linux", reason="names are text on this system"))
 COLUMN_4 = np.arange(60) == 4
 BAD_DATA = {
     "nothing": ({"x": X[:0], "y": Y[:0]}, "no samples"),
@@ -25,7 +29,7 @@ BAD_DATA = {
     "NaN in the test set": ({"x": with_value(X, 16, NAN), "y": Y}, "x must be finite, but row 16 holds nan"),
     "too large": ({"x": with_value(X.astype(float), 4, 1e300), "y": Y}, "row 4 "),
     "complex": ({"x": X + 0j, "y": Y}, "x must hold real numbers, got dtype complex64"),
-    "objects": ({"x": X.astype(object), "y": Y}, "Object arrays cannot be loaded"),
+    "objects": ({"x": X.astype(object), "y": Y}, "x holds Python objects"),
     "text": ({"x": X.astype(str), "y": Y}, "x must hold real numbers, got dtype <U"),
     "float labels": ({"x": X, "y": Y * 1.0}, "y must hold class indices (integers) or 1-of-K rows, got float64"),
     "negative label": ({"x": X, "y": np.where(COLUMN_4, -1, Y)}, "labels must be from 0 to 9, but row 4 has -1"),
@@ -66,7 +70,7 @@ BAD_SAMPLES_TO_PREDICT = {
     "rank": ({"x": X.reshape(60, 8, 8)}, "x must have the shape (N, 64), got (60, 8, 8)"),
     "no x": ({"y": Y}, "has no array 'x'; it holds y"),
     "complex": ({"x": X + 0j}, "x must hold real numbers"),
-    "objects": ({"x": X.astype(object)}, "Object arrays cannot be loaded"),
+    "objects": ({"x": X.astype(object)}, "x holds Python objects"),
 }
 
 
@@ -74,6 +78,21 @@ BAD_SAMPLES_TO_PREDICT = {
 def test_predict_refuses_data(arrays, message, failing, saved, tmp_path):
     np.savez(tmp_path / "data.npz", **arrays)
     assert message in failing("predict", saved, "--data", tmp_path / "data.npz")
+
+
+ODD_MEMBERS = {"text": b"hello", "nothing": b"", "broken header": b"\x93NUMPY\1\0\x05\0{{{{\n"}
+
+
+@pytest.mark.parametrize("content", ODD_MEMBERS.values(), ids=ODD_MEMBERS)
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_members_that_are_no_arrays(name, content, failing, saved, good, tmp_path):
+    path = tmp_path / "odd.npz"
+    np.savez(path, **{key: array for key, array in {"x": X, "y": Y}.items() if key != name})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{name}.npy", content)
+    assert "odd.npz is no readable .npz file" in failing("train", "--data", path, "--hidden", 4, "--epochs", 1)
+    if name == "x":
+        assert "odd.npz is no readable .npz file" in failing("predict", saved, "--data", path)
 
 
 @pytest.fixture
@@ -132,13 +151,17 @@ def test_damaged_idx_files(content, failing, tmp_path):
 
 @pytest.mark.parametrize("units", [10**12, 10**30])
 def test_huge_networks(units, failing, good):
-    assert str(units) in failing("train", "--data", good, "--hidden", units, "--epochs", 1)
+    err = failing("train", "--data", good, "--hidden", units, "--epochs", 1)
+    assert f"Affine({units}) on samples (64,): not enough memory, its parameters take {256 * units:,} bytes" in err
 
 
-@pytest.mark.parametrize("place", ["none/net.npz", "good.npz/net.npz", "."])
+@pytest.mark.parametrize(
+    "place", ["none/net.npz", "good.npz/net.npz", ".", "circle", "circle/net.npz", pytest.param("n" * 256, id="long")]
+)
 @pytest.mark.parametrize("command", ["train", "predict"])
 def test_places_that_cannot_be_written_are_refused_before_the_work(command, place, failing, good, saved, tmp_path):
     whole = good.read_bytes()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     place = tmp_path / place
     if command == "train":
         err = failing("train", "--data", good, "--epochs", 10**9, "--save", place)
@@ -154,24 +177,68 @@ def test_a_folder_that_only_seems_writable_is_refused_before_the_work(failing, g
     assert "/proc/net.npz" in failing("train", "--data", good, "--hidden", 4, "--epochs", 1, "--save", "/proc/net.npz")
 
 
+@pytest.mark.parametrize("name", ["", "-", ".", "none\n/net.npz", "\x1b[2J/net.npz", "\udcff/net.npz", os.devnull])
 @pytest.mark.parametrize("option", ["--save", "--out"])
-def test_an_empty_file_name_is_not_ignored(option, failing, good, saved, monkeypatch, tmp_path):
+def test_names_of_no_file(name, option, failing, good, saved, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir())
     if option == "--save":
-        failing("train", "--data", good, "--hidden", 4, "--epochs", 1, "--save", "")
+        err = failing("train", "--data", good, "--hidden", 4, "--epochs", 10**9, "--save", name)
     else:
-        failing("predict", saved, "--data", good, "--out", "")
+        err = failing("predict", saved, "--data", good, "--out", name)
+    assert err[:-1].isprintable()
+    assert sorted(os.listdir()) == before
+
+
+def test_odd_letters_in_arguments_make_one_line(capsys):
+    for arguments in (["train", "a\nb"], ["a\nb"], ["train", "--lr", "a\nb"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert err[:-1].isprintable()
+
+
+@pytest.mark.parametrize("data", ["", "-", "a\nb", BYTE])
+def test_names_of_no_data(data, failing, saved, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert "No such file or directory" in failing("train", "--data", data)
+    assert "No such file or directory" in failing("predict", saved, "--data", data)
+    assert "No such file or directory" in failing("predict", data, "--data", saved)
+
+
+def test_a_full_disk_is_noticed_before_the_training(failing, good, tmp_path, monkeypatch):
+    path = tmp_path / "net.npz"
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(2000, 1000, 1000))
+    err = failing("train", "--data", good, "--hidden", 4, "--epochs", 10**9, "--save", path)
+    assert f"{path}: No space left on device: 1,240 bytes are needed, 1,000 are free" in err  # 4 (65 4 + 5 10)
+
+    def fsync(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    err = failing("train", "--data", good, "--hidden", 4, "--epochs", 10**9, "--save", path)
+    assert f"{path}: cannot be written, No space left on device" in err
+    assert sorted(os.listdir(tmp_path)) == ["good.npz"]
+
+
+def test_numbers_that_are_too_large_for_the_kernels(failing, good, saved, monkeypatch):
+    def predict_proba(*arguments, **options):
+        raise OverflowError("Python int too large to convert to C long")
+
+    monkeypatch.setattr(fb.Sequential, "predict_proba", predict_proba)
+    assert "Python int too large" in failing("predict", saved, "--data", good)
 
 
 def test_a_failed_out_leaves_the_old_file_whole(failing, good, saved, tmp_path, monkeypatch):
     shutil.copy(good, tmp_path / "out.npz")
     whole = good.read_bytes()
 
-    def savez(file, **arrays):
+    def write_array(file, *arguments, **options):
         file.write(b"PK")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "savez", savez)
+    monkeypatch.setattr(np.lib.format, "write_array", write_array)
     assert "out.npz: No space left on device" in failing(
         "predict", saved, "--data", good, "--out", tmp_path / "out.npz"
     )

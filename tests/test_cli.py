@@ -1,5 +1,6 @@
 """``fastbp train`` and ``fastbp predict``: what they print, read and write, and their exit statuses."""
 
+import errno
 import gzip
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ import numpy as np
 import pytest
 
 import fastbp as fb
+from fastbp import __main__ as entry
+from fastbp import cli
 from fastbp.cli import main
 
 SMALL = ("--hidden", "16", "--lr", "0.2", "--epochs", "2")
@@ -266,6 +270,43 @@ def test_train_overwrites_the_file_only_with_a_whole_network(run, data, tmp_path
     assert os.listdir(tmp_path) == ["net.npz"]
 
 
+def test_a_disk_that_is_full_after_the_training_costs_no_network(run, data, tmp_path, monkeypatch):
+    folder, other, replace = tmp_path / "folder", tmp_path / "other", os.replace
+    folder.mkdir()
+    other.mkdir()
+
+    def full(source, target):
+        if Path(target).parent == folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    status, out, err = run("train", "--data", data / "flat.npz", *SMALL, "--save", folder / "net.npz")
+    (saved,) = other.iterdir()
+    assert status == 1
+    line = f"fastbp train: {folder / 'net.npz'}: No space left on device; the network is in {saved} instead"
+    assert line in err.splitlines()
+    assert out.splitlines()[-1] == f"saved {saved}"
+    assert "test accuracy" in out
+    assert fb.Sequential.load(saved).output_shape == (10,)
+    assert os.listdir(folder) == []
+
+
+def test_a_network_that_can_be_saved_nowhere(run, data, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "other"))
+    status, _, err = run("train", "--data", data / "flat.npz", *SMALL, "--save", tmp_path / "net.npz")
+    assert status == 2
+    assert err.splitlines()[-1] == f"fastbp train: {tmp_path / 'net.npz'}: No space left on device"
+    assert os.listdir(tmp_path) == ["other"]
+    assert os.listdir(tmp_path / "other") == []
+
+
 # --- predict ----------------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +341,15 @@ def test_predict_writes_a_file(proba, run, data, tmp_path):
         np.testing.assert_array_equal(arrays["classes"], expected(data).argmax(1))
         if proba:
             np.testing.assert_array_equal(arrays["probabilities"], expected(data))
+
+
+@pytest.mark.parametrize("y", [np.zeros(3, int), np.float64(5), np.array([{}])], ids=["short", "number", "objects"])
+def test_predict_does_not_look_at_labels(y, run, data, tmp_path):
+    with np.load(data / "images.npz") as arrays:
+        np.savez(tmp_path / "odd.npz", x=arrays["x"], y=y)
+    result = run("predict", data / "net.npz", "--data", tmp_path / "odd.npz")
+    assert result == run("predict", data / "net.npz", "--data", data / "images.npz")
+    assert result[0] == 0
 
 
 def test_predict_needs_no_labels(run, data, tmp_path):
@@ -467,3 +517,89 @@ def test_a_standard_stream_may_be_closed_from_the_start(closed, data, tmp_path):
     result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in result.stderr
     assert path.exists()
+
+
+# --- pipes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no name for standard input on this system")
+@pytest.mark.parametrize("name", ["images.npz", "images.gz", "images.idx"])
+def test_predict_reads_standard_input(name, run, data):
+    command = [sys.executable, "-m", "fastbp", "predict", data / "net.npz", "--data", "/dev/stdin"]
+    with open(data / name, "rb") as file, subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE) as cat:
+        result = subprocess.run(command, stdin=cat.stdout, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr) == run("predict", data / "net.npz", "--data", data / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_ctrl_c_ends_the_waiting_for_a_pipe(data, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    arguments = "predict", data / "net.npz", "--data", tmp_path / "pipe"
+    with program(*arguments) as process, open(tmp_path / "pipe", "wb"):  # waits until the other end is open
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (130, "\ninterrupted\n")
+
+
+# --- before it starts -------------------------------------------------------------------------------------------------
+
+SCRIPT = "import sys\nfrom fastbp.__main__ import main\nsys.exit(main())\n"  # as the one that pip makes
+INTERRUPT = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit('went on')\n"
+HEED = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a script called ``fastbp``, or with ``-m`` the module; modules in ``stubs`` come before others."""
+
+    def start(*arguments, script=SCRIPT, stubs=(), **environment):
+        (tmp_path / "fastbp").write_text(script)
+        (tmp_path / "stubs").mkdir()
+        for name, text in dict(stubs).items():
+            (tmp_path / "stubs" / f"{name}.py").write_text(text)
+        program = arguments if arguments[0] == "-m" else [tmp_path / "fastbp", *arguments]
+        root = Path(fb.__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'stubs'}{os.pathsep}{root}", **environment}
+        command = [sys.executable, "-c", HEED, sys.executable, *map(str, program)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    return start
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are those of Unix")
+@pytest.mark.parametrize("stub", ["numpy", "llvmlite", "numba", "tqdm"])
+@pytest.mark.parametrize("arguments", [["info"], ["-m", "fastbp", "info"]], ids=["fastbp", "python -m fastbp"])
+def test_ctrl_c_while_it_is_imported(arguments, stub, start):
+    result = start(*arguments, stubs={stub: INTERRUPT})
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "\ninterrupted\n")
+
+
+def test_ctrl_c_anywhere_else_before_it_starts(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    assert entry.main() == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+@pytest.mark.parametrize("script", ["import fastbp", "import fastbp.cli"])
+def test_programs_that_only_import_the_package_keep_their_signals(script, start):
+    check = "import signal, sys; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler,"
+    check += "sys.excepthook is sys.__excepthook__)"
+    assert start("info", script=f"{script}\n{check}").stdout == "True True\n"
+    code = f"import signal\nbefore = signal.getsignal(signal.SIGINT)\n{script}\n"
+    code += "assert signal.getsignal(signal.SIGINT) is before"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["-m", "fastbp", "info"]], ids=["fastbp", "python -m fastbp"])
+def test_an_environment_in_which_it_cannot_start(arguments, start):
+    result = start(*arguments, NUMBA_DISABLE_JIT="1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == ("fastbp: cannot start: the kernels exist in compiled form only; unset NUMBA_DISABLE_JIT\n")
+
+
+def test_bad_settings_of_what_it_imports(start):
+    result = start("info", stubs={"tqdm": "raise ValueError('two\\nlines')\n"})
+    assert (result.returncode, result.stderr) == (1, "fastbp: cannot start: two lines\n")

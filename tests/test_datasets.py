@@ -2,7 +2,9 @@
 
 import contextlib
 import gzip
+import os
 import struct
+import threading
 from importlib import resources
 from pathlib import Path
 
@@ -144,7 +146,7 @@ def test_read_npz_runs_no_code(tmp_path):
     objects = np.empty(1, object)
     objects[0] = Harm()
     np.savez(tmp_path / "data.npz", x=objects)
-    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+    with pytest.raises(ValueError, match="x holds Python objects"):
         read_npz(tmp_path / "data.npz")
     assert not (tmp_path / "touched").exists()
 
@@ -164,7 +166,7 @@ def test_read_idx(tmp_path, code, pack):
     assert array.flags.writeable
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (4,), (2, 0, 3), (2, 3, 1, 2)])
+@pytest.mark.parametrize("shape", [(), (0,), (4,), (2, 0, 3), (0, 28, 28), (2, 3, 1, 2)])
 def test_read_idx_shapes(tmp_path, shape):
     array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
     (tmp_path / "f").write_bytes(idx(array))
@@ -188,7 +190,8 @@ def test_read_idx_refuses_foreign_and_damaged_files(tmp_path):
     refused(b"\0\0\x0a\1" + bytes(8), "no IDX file")
     refused(good[:7], "cut off: its header has 2 dimensions")
     refused(good[:-1], r"should hold 6 bytes for the shape \(2, 3\), but holds 5")
-    refused(good + b"\0", "but holds 7")
+    refused(good + b"\0", "but holds more")
+    refused(gzip.compress(good + bytes(9)), "but holds more")
     refused(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1), "but holds 0")
     refused(gzip.compress(good)[:-4], "no readable gzip file")
     refused(gzip.compress(good)[:12] + bytes(20), "no readable gzip file")
@@ -251,3 +254,83 @@ def test_read_of_a_missing_file(tmp_path, labels):
     for name in ("none", "none.npz"):
         with pytest.raises(FileNotFoundError):
             read([tmp_path / name], labels=labels)
+
+
+def test_one_path_is_one_file(tmp_path):
+    np.savez(tmp_path / "data.npz", x=VALUES, y=[1, 2])
+    path = tmp_path / "data.npz"
+
+    class Named:
+        def __fspath__(self):
+            return str(path)
+
+    for paths in (str(path), path, Named(), os.fsencode(path), [path], (str(path),), [os.fsencode(path)]):
+        x, y = read(paths)
+        np.testing.assert_array_equal(x, VALUES)
+        assert y.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("paths", [None, 3, {"data.npz"}, {"data.npz": 1}, iter(["data.npz"]), [3], [None, "labels"]])
+def test_what_is_no_path(paths):
+    with pytest.raises(TypeError, match=r"path|PathLike"):
+        read(paths)
+
+
+@pytest.mark.parametrize("y", [[1], [1, 2, 3], 5, np.array([{}, {}])], ids=["short", "long", "number", "objects"])
+def test_labels_that_nobody_needs_are_not_looked_at(y, tmp_path):
+    np.savez(tmp_path / "data.npz", x=VALUES, y=y)
+    x, labels = read(tmp_path / "data.npz", labels=False)
+    np.testing.assert_array_equal(x, VALUES)
+    assert labels is None
+    (tmp_path / "images").write_bytes(idx(VALUES))
+    (tmp_path / "labels").write_bytes(b"no labels")
+    x, labels = read([tmp_path / "images", tmp_path / "labels"], labels=False)
+    assert (x.shape, labels) == ((2, 3), None)
+
+
+# --- pipes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("files", ["npz", "idx", "gz"])
+def test_read_from_pipes(files, tmp_path):
+    np.savez(tmp_path / "data.npz", x=VALUES, y=[1, 2])
+    contents = {
+        "npz": [(tmp_path / "data.npz").read_bytes()],
+        "idx": [idx(VALUES, 0x0C), idx([1, 2])],
+        "gz": [gzip.compress(idx(VALUES, 0x0C)), gzip.compress(idx([1, 2]))],
+    }[files]
+    pipes = [tmp_path / f"pipe {i}" for i in range(len(contents))]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    writers = [
+        threading.Thread(target=pipe.write_bytes, args=(data,)) for pipe, data in zip(pipes, contents, strict=True)
+    ]
+    for writer in writers:
+        writer.start()
+    x, y = read(pipes)
+    for writer in writers:
+        writer.join()
+    np.testing.assert_array_equal(x, VALUES)
+    assert y.tolist() == [1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_that_is_no_data_is_not_read_to_its_end(tmp_path):
+    """It may have none."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    stopped = threading.Event()
+
+    def write():
+        with contextlib.suppress(BrokenPipeError), pipe.open("wb") as file:
+            while True:
+                file.write(b"y\n" * 1000)
+        stopped.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with pytest.raises(ValueError, match="pipe is no IDX file: it starts with 79 0a 79 0a"):
+        read(pipe, labels=False)
+    writer.join()
+    assert stopped.is_set()

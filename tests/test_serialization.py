@@ -1,16 +1,22 @@
 """Saving and loading: whole or not at all, and nothing from a file is run."""
 
 import contextlib
+import errno
 import json
 import os
-import zipfile
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastbp as fb
+from fastbp import _saving
 
+BYTE = pytest.param("\udcff", marks=pytest.mark.skipif(sys.platform != "linux", reason="names are text on this system"))
 X = np.random.default_rng(13).normal(size=(10, 6))
 Y = np.arange(10) % 3
 LOAD_ERROR = r"net\.npz is not a network saved by fastbp, or is damaged"
@@ -163,9 +169,9 @@ def test_pickled_objects_are_refused_and_not_run(path):
     objects = np.empty(1, object)
     objects[0] = Harm()
     changed(path, **{"affine_1.b": objects})
-    refused(path, "allow_pickle=False")
+    refused(path, "affine_1.b holds Python objects, which are not loaded")
     np.savez(path, config=objects.reshape(()))
-    refused(path, "allow_pickle=False")
+    refused(path, "config holds Python objects")
     assert not touched.exists()
 
 
@@ -243,7 +249,7 @@ def test_failure_while_writing_leaves_the_old_file(path, monkeypatch, error):
         file.write(b"half of it")
         raise error
 
-    monkeypatch.setattr(np, "savez", half)
+    monkeypatch.setattr(np.lib.format, "write_array", half)
     with pytest.raises(type(error)) as caught:
         network().save(path)
     if isinstance(error, OSError):
@@ -292,16 +298,244 @@ def test_folder_that_cannot_be_written(tmp_path):
         network().save(tmp_path / "net.npz")
 
 
-def test_the_oldest_supported_numpy_writes_the_same_file(path, monkeypatch):
-    """In NumPy 2.0 every keyword of savez is the name of an array, allow_pickle too."""
+def test_the_file_is_what_numpy_writes(path, tmp_path):
+    with np.load(path) as archive:
+        np.savez(tmp_path / "numpy.npz", **archive)
+    assert path.read_bytes() == (tmp_path / "numpy.npz").read_bytes()
 
-    def savez(file, **arrays):
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, value in arrays.items():
-                with archive.open(f"{name}.npy", "w") as member:
-                    np.lib.format.write_array(member, np.asanyarray(value))
 
-    monkeypatch.setattr(np, "savez", savez)
+# --- interrupts -------------------------------------------------------------------------------------------------------
+
+
+def interrupted_at(moment, function):
+    """Whether ``function`` comes to so many calls and lines and is hit by Ctrl-C there; a destructor would go on."""
+    events = 0
+
+    def within_destructor(frame):
+        while frame is not None and frame.f_code.co_name != "__del__":
+            frame = frame.f_back
+        return frame is not None
+
+    def trace(frame, event, argument):
+        nonlocal events
+        if event in ("call", "line") and not within_destructor(frame):
+            events += 1
+            if events == moment:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a file that was just being opened is closed by its destructor
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupts_come_through_and_leave_a_whole_file_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a thousand times it takes long
+    path = tmp_path / "net.npz"
+    old, new = fb.Sequential(fb.Affine(1), input_shape=1, seed=0), fb.Sequential(fb.Affine(1), input_shape=1, seed=1)
+    new.save(path)
+    after = path.read_bytes()
+    old.save(path)
+    before, found, moment = path.read_bytes(), set(), 1
+    while interrupted_at(moment, lambda: new.save(path)):
+        assert os.listdir(tmp_path) == ["net.npz"]
+        found.add(path.read_bytes())
+        old.save(path)
+        moment += 3
+    assert moment > 1000
+    assert found == {before, after}
+
+
+# --- what killed writers leave ----------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys, fastbp as fb
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+fb.Sequential(fb.Affine(2), input_shape=2).save(sys.argv[1])
+"""
+locks = pytest.mark.skipif(not _saving._LOCKS, reason="this system has no file locks")
+
+
+def leftover(path):
+    """A file as a killed writer leaves it."""
+    left = path.with_name(f"{_saving._prefix(path)}0123")
+    left.write_bytes(b"half")
+    return left
+
+
+@locks
+def test_what_a_killed_process_left_is_removed_by_the_next_save(path):
+    whole = path.read_bytes()
+    process = subprocess.run([sys.executable, "-c", KILLED, str(path)])
+    assert process.returncode == -9
+    (left,) = set(os.listdir(path.parent)) - {"net.npz"}
+    assert left.startswith(".fastbp-")
+    assert path.read_bytes() == whole
+    other = path.with_name("other.npz")
+    network().save(other)
+    assert left in os.listdir(path.parent)  # it is none of this one's
+    network().save(path)
+    assert sorted(os.listdir(path.parent)) == ["net.npz", "other.npz"]
+
+
+@locks
+def test_a_living_writer_is_left_alone(path):
+    def outer(file):
+        file.write(b"outer")
+        network().save(path)
+        fb.Sequential.load(path)
+
+    _saving.write_whole(path, outer)
+    assert path.read_bytes() == b"outer"
+    assert os.listdir(path.parent) == ["net.npz"]
+
+
+@locks
+def test_where_locks_do_not_work_nothing_is_taken_for_left_behind(path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = leftover(path)
+    monkeypatch.setattr(_saving.fcntl, "flock", flock)
+    network().save(path)
+    assert left.exists()
+
+
+@locks
+def test_a_file_that_was_removed_before_it_was_locked_is_made_again(path, monkeypatch):
+    flock, removed = _saving.fcntl.flock, []
+
+    def late(file, operation):
+        if not removed:
+            removed.append(file.name)
+            os.unlink(file.name)
+        flock(file, operation)
+
+    monkeypatch.setattr(_saving.fcntl, "flock", late)
+    network().save(path)
+    assert removed
+    assert os.listdir(path.parent) == ["net.npz"]
+    fb.Sequential.load(path)
+
+
+@locks
+def test_links_and_pipes_in_place_of_a_leftover_are_not_followed(path, tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_text("whole")
+    left = leftover(path)
+    left.unlink()
+    left.symlink_to(kept)
+    os.mkfifo(left.with_name(f"{left.name}4"))
+    network().save(path)
+    assert kept.read_text() == "whole"
+
+
+def test_writers_at_the_same_time(path):
+    """The file is always that of one of them, whole, and nothing is left."""
+    nets = [fb.Sequential(fb.Affine(3), input_shape=6, seed=seed) for seed in range(4)]
+    errors = []
+
+    def write(net):
+        try:
+            for _ in range(20):
+                net.save(path)
+                fb.Sequential.load(path)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(net,)) for net in nets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert os.listdir(path.parent) == ["net.npz"]
+
+
+# --- owner and permissions --------------------------------------------------------------------------------------------
+
+owners = pytest.mark.skipif(not hasattr(os, "fchown"), reason="this system has no owners and permissions as on Unix")
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@owners
+@pytest.mark.parametrize("permissions", [0o600, 0o640, 0o644, 0o666, 0o400])
+def test_permissions_are_kept_and_nobody_else_reads_meanwhile(permissions, path, umask):
+    def fill(file):
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+
+    path.chmod(permissions)
+    _saving.write_whole(path, fill)
+    assert mode(path) == permissions
+
+
+@owners
+@pytest.mark.parametrize(("mask", "permissions"), [(0o022, 0o644), (0o077, 0o600), (0o007, 0o660)])
+def test_a_new_file_has_the_permissions_of_new_files(mask, permissions, tmp_path, umask):
+    umask(mask)
+    network().save(tmp_path / "net.npz")
+    assert mode(tmp_path / "net.npz") == permissions
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser gives files away")
+def test_the_owner_is_kept(path):
+    os.chown(path, 65534, 65533)
+    path.chmod(0o640)
+    network().save(path)
+    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (65534, 65533, 0o640)
+
+
+@owners
+def test_members_of_another_group_may_do_what_anybody_may(path, monkeypatch):
+    def fchown(*arguments):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    path.chmod(0o664)
+    monkeypatch.setattr(os, "fchown", fchown)
+    network().save(path)
+    assert mode(path) == 0o644
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["n" * 242, "n" * 255, "\u00fc" * 127, "a\nb", "-", " ", "*?[", BYTE])
+def test_every_name_that_a_file_can_have(name, tmp_path):
     net = network()
-    net.save(path)
-    np.testing.assert_array_equal(fb.Sequential.load(path).predict(X), net.predict(X))
+    net.save(tmp_path / name)
+    net.save(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+    np.testing.assert_array_equal(fb.Sequential.load(tmp_path / name).predict(X), net.predict(X))
+
+
+# --- pipes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_load_from_a_pipe(path):
+    pipe = path.with_name("pipe")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()))
+    writer.start()
+    other = fb.Sequential.load(pipe)
+    writer.join()
+    np.testing.assert_array_equal(other.predict(X), network().predict(X))

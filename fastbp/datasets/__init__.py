@@ -2,6 +2,6 @@
 
 from fastbp.datasets.digits import load_digits as load_digits
 from fastbp.datasets.files import read as read
-from fastbp.datasets.files import read_idx as read_idx
-from fastbp.datasets.files import read_npz as read_npz
+from fastbp.datasets.idx import read_idx as read_idx
+from fastbp.datasets.npz import read_npz as read_npz
 from fastbp.datasets.splitting import split as split
