@@ -95,7 +95,8 @@ def reading(path: str | PathLike[str]) -> Iterator[tuple[dict[str, Any], Arrays]
     """Configuration and arrays of a file that `write` wrote, while it is open; all of them must be taken."""
     with damage(path), opened(path) as file:
         arrays = Arrays(Archive(file, path))
-        config = json.loads(str(arrays.take(_CONFIG, (), "U", most=4 * _LONGEST_CONFIG)))
+        # not str(array): after a Ctrl-C in there, NumPy takes later arrays at the same address for "..."
+        config = json.loads(arrays.take(_CONFIG, (), "U", most=4 * _LONGEST_CONFIG).item())
         if not isinstance(config, dict) or config.get("format") != _FORMAT["format"]:
             raise ValueError("it has no fastbp configuration")
         if config.get("version") != _FORMAT["version"]:
