@@ -8,11 +8,11 @@ import numpy as np
 
 from fastbp.kernels import _cpu
 
-# Multiply-adds from which a parallel region pays, measured with two threads under OpenMP (Zen 4, float32, square
-# products, microseconds with / without the region):
-#     64^3 = 262,144   7.2 / 6.2      72^3 = 373,248   8.7 / 8.9      80^3 = 512,000   9.7 / 10.9
-# The region itself takes about 4 of them. OpenBLAS switches at 262,144.
-PARALLEL_WORK = 400_000
+# Multiply-adds from which threads pay, measured with two of them (Zen 4, float32, square products, microseconds with /
+# without):
+#     64^3 = 262,144   5.8 / 5.8      72^3 = 373,248   7.0 / 8.4      80^3 = 512,000   8.0 / 10.4
+# OpenBLAS switches at 262,144.
+PARALLEL_WORK = 300_000
 
 
 class _Own(threading.local):
