@@ -51,7 +51,8 @@ class Alarm:
             self._is_set = False
             if not self.rang or isinstance(error, Finding):
                 raise
-            raise Finding("interrupt", f"Ctrl-C came out as {type(error).__name__}: {error}") from error
+            what = "Ctrl-C" if self.work is None else "a handler that computes"
+            raise Finding("interrupt", f"{what} came out as {type(error).__name__}: {error}") from error
         if self.rang and self.work is None:
             raise Finding("interrupt", "Ctrl-C was swallowed")
         return self.rang

@@ -57,9 +57,10 @@ def run(part, first, seconds, environment, cases=-1):
 def _run_once(part, first, seconds, environment, cases, outcome):
     """One process: the seed of its last case, and the finding with which it ended or None."""
     command = [sys.executable, str(PACKAGE), "--worker", part, str(first), str(seconds), str(cases)]
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as folder:  # for all that it leaves behind
+        variables = {**environment, "TMPDIR": folder}
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, env=environment, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=errors, env=variables, start_new_session=True
         )
         seed = finding = None
         try:

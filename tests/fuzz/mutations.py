@@ -75,7 +75,7 @@ def archived(rng, data):
         kind = "bomb"
     if kind == "name":
         parts[i] = (
-            pick(rng, "x", "x.npy", name[:-4], "../" + name, "", "a/b.npy", "ü.npy", "a" * 300, "config.npy"),
+            pick(rng, "x", "x.npy", name[:-4], "../" + name, ".npy", "a/b.npy", "ü.npy", "a" * 300, "config.npy"),
             content,
         )
     elif kind in ("raw", "empty"):

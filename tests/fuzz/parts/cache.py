@@ -12,7 +12,7 @@ from fuzz import mutations
 from fuzz.arrays import pick
 from fuzz.finding import Finding, require
 
-FOLDER = tempfile.TemporaryDirectory()
+FOLDER = Path(tempfile.mkdtemp())
 PROGRAM = """
 import numpy as np
 import fastbp
@@ -33,7 +33,7 @@ def run(folder):
 @cache
 def whole():
     """A cache with all that the program compiles."""
-    folder = Path(FOLDER.name) / "whole"
+    folder = FOLDER / "whole"
     folder.mkdir(mode=0o700)
     made = run(folder)
     require(made.returncode == 0, f"a new cache: {made.stderr[-300:]}", "crash")
@@ -41,7 +41,7 @@ def whole():
 
 
 def case(rng):
-    folder = Path(FOLDER.name) / "spoilt"
+    folder = FOLDER / "spoilt"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(whole(), folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())

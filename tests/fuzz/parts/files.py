@@ -15,7 +15,7 @@ from fuzz.finding import attempt, check_same, memory_within, require
 
 MEMORY = 3 * 2**30
 MOST = 150  # MB that a file of some KB may take, far less than any bomb here
-FOLDER = tempfile.TemporaryDirectory()
+FOLDER = Path(tempfile.mkdtemp())
 
 
 @cache
@@ -44,7 +44,7 @@ def networks():
         ),
         fb.Sequential(fb.Conv3d(1, 2), fb.MaxPool3d(2), fb.Identity(), fb.Flatten(), input_shape=(1, 4, 4, 4), seed=3),
     ]
-    path = Path(FOLDER.name) / "whole.npz"
+    path = FOLDER / "whole.npz"
     files = []
     for net in made:
         net.save(path)
@@ -61,7 +61,7 @@ def network(rng):
     nets, files = networks()
     i = int(rng.integers(len(nets)))
     mutate = pick(rng, mutations.bytewise, mutations.archived, mutations.headed, mutations.configured)
-    path = Path(FOLDER.name) / "net.npz"
+    path = FOLDER / "net.npz"
     path.write_bytes(mutate(rng, files[i]))
     with memory_within(MOST, "Sequential.load"):
         net, refused = attempt(fb.Sequential.load, path, refusals=(ValueError, OSError))
@@ -82,7 +82,7 @@ def archive(rng):
     whole = io.BytesIO()
     np.savez(whole, **arrays)
     mutate = pick(rng, mutations.bytewise, mutations.archived, mutations.headed)
-    path = Path(FOLDER.name) / "data.npz"
+    path = FOLDER / "data.npz"
     path.write_bytes(mutate(rng, whole.getvalue()))
     read, labels = pick(rng, fb.datasets.read, fb.datasets.read_npz), bool(rng.integers(2))
     with memory_within(MOST, read.__name__):
@@ -105,7 +105,7 @@ def images(rng):
     mutate = pick(rng, mutations.bytewise, mutations.zipped)
     files[i] = mutate(rng, files[i])
     files[1 - i] = pick(rng, gzip.compress, bytes)(files[1 - i])
-    paths = [Path(FOLDER.name) / name for name in ("x.idx", "y.idx")]
+    paths = [FOLDER / name for name in ("x.idx", "y.idx")]
     for path, content in zip(paths, files, strict=True):
         path.write_bytes(content)
     with memory_within(MOST, "read_idx"):
