@@ -3,41 +3,23 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from fastbp.kernels import _cpu
 
 PROGRAM = """
-import ctypes, mmap, sys
+import sys
 import numpy as np
+from guard_pages import PAGE, Guarded, forget_workspace, guard_workspace
 from fastbp import kernels
 from fastbp.kernels import _cpu
 
 dtype, at_end, cases = np.dtype(sys.argv[1]), sys.argv[2] == "end", int(sys.argv[3])
-PAGE, PAGES = mmap.PAGESIZE, 96
-libc = ctypes.CDLL(None, use_errno=True)
+PAGES = 96
 rng = np.random.default_rng(0)
-
-
-class Guarded:
-    '''Memory between two pages that may not be touched; arrays are laid against one of them.'''
-
-    def __init__(self, pages=PAGES):
-        self.pages = pages
-        self.memory = mmap.mmap(-1, (pages + 2) * PAGE)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        for page in (0, pages + 1):
-            assert libc.mprotect(ctypes.c_void_p(start + page * PAGE), PAGE, 0) == 0
-
-    def array(self, *shape, order="C", dtype=dtype):
-        size = int(np.prod(shape)) * dtype.itemsize
-        assert size <= self.pages * PAGE
-        offset = PAGE + (self.pages * PAGE - size if at_end else 0)
-        return np.ndarray(shape, dtype, self.memory, offset, order=order)
-
-
-places = [Guarded() for _ in range(6)]
+places = [Guarded(dtype, at_end) for _ in range(6)]
 MR, NR = _cpu.blocks(dtype.itemsize).mr, _cpu.blocks(dtype.itemsize).nr
 
 
@@ -130,12 +112,11 @@ print("ok", cases)
 
 
 CONVOLUTIONS = (
-    PROGRAM.partition("for case in range(cases):")[0].replace("range(6)]", "range(7)] + [Guarded(4096)]")
+    PROGRAM.partition("for case in range(cases):")[0].replace("range(6)]", "range(7)]")
     + """
-from fastbp.kernels import _runtime
 from fastbp.kernels.windows import windows
 
-_runtime.aligned = lambda elements, dtype: places[7].array(elements)
+guard_workspace(Guarded(dtype, at_end, 4096))
 done = 0
 for case in range(cases):
     axes = int(rng.integers(1, 4))
@@ -159,11 +140,11 @@ for case in range(cases):
     x, w, b = filled(0, N, C, *image), filled(1, F, C // groups, *size), filled(2, F)
     y, dx = places[3].array(N, F, *on.output), places[4].array(N, C, *image)
     dw, db = places[5].array(*w.shape), places[6].array(F)
-    _runtime.own.calls.pop(("work", dtype.char), None)  # a workspace of the size that is needed, next to the page
+    forget_workspace()  # a workspace of the size that is needed, next to the page
     kernels.conv_activation_forward(x, w, b, y, 1, **numbers)
-    _runtime.own.calls.pop(("work", dtype.char), None)
+    forget_workspace()
     kernels.conv_delta(y, w, None, dx, **numbers)
-    _runtime.own.calls.pop(("work", dtype.char), None)
+    forget_workspace()
     kernels.conv_gradient(y, x, w, dw, db, **numbers)
     assert (y >= 0).all() and db.sum(dtype=float) == y.sum(dtype=float)
     assert (w.astype(float) * dw).sum() == (x.astype(float) * dx).sum()  # exact, for all of them are integers
@@ -174,12 +155,12 @@ for case in range(cases):
         continue
     output = [n // 2 for n in on.output]
     out, index = places[3].array(N, F, *output), places[2].array(N, F, *output, dtype=np.dtype(np.uint8))
-    _runtime.own.calls.pop(("work", dtype.char), None)
+    forget_workspace()
     kernels.conv_activation_forward(x, w, None, out, 1, **numbers, pool=kernels.Pooled(index, 2))
     pool = kernels.Pooled(index, 2, y=out, activation=1)
-    _runtime.own.calls.pop(("work", dtype.char), None)
+    forget_workspace()
     kernels.conv_delta(out, w, None, dx, **numbers, pool=pool)
-    _runtime.own.calls.pop(("work", dtype.char), None)
+    forget_workspace()
     kernels.conv_gradient(out, x, w, dw, db, **numbers, pool=pool)
     assert db.sum(dtype=float) == out.sum(dtype=float)
     assert (w.astype(float) * dw).sum() == (x.astype(float) * dx).sum()
@@ -208,6 +189,7 @@ def test_thousands_of_shapes(dtype, side, target):
 
 def run(program, dtype, side, environment):
     command = [sys.executable, "-c", program, dtype, side, "1500"]
+    environment = {**environment, "PYTHONPATH": str(Path(__file__).parent)}  # of guard_pages
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (result.returncode, result.stdout) == (0, "ok 1500\n"), result.stderr
 

@@ -143,5 +143,5 @@ class Replay:
             return (None,) * len(node.inputs)
         with np.errstate(all="ignore"):
             made = walk.back(node, dys)
-        needed = zip(made, node.inputs, strict=True)
+        needed = zip(made, node.inputs, strict=False)  # layers without bias give a gradient by it, None
         return tuple(gradient if x.is_differentiable else None for gradient, x in needed)

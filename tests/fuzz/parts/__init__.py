@@ -1,0 +1,1 @@
+"""The parts: each module has ``case(rng)``, which returns a word, or counts by word, for what came of the case."""
