@@ -13,7 +13,7 @@ import math
 from numba import prange
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, rows, unflat
+from fastbp.kernels._arrays import check_output, check_shape, distinct, plain, require_real, rows, unflat
 from fastbp.kernels._jit import array, inner, kernel
 from fastbp.kernels.windows import INTEGERS, OUTPUT, SIZE, STRIDE, check_image, check_images, place, volumes, windows
 
@@ -93,6 +93,7 @@ def im2col(x, cols, size, stride=1, padding=0, dilation=1):
     array([[1., 2., 3.],
            [2., 3., 0.]])
     """
+    x, cols = plain("im2col", x=x, cols=cols)
     on = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
     result = rows(cols)
     _im2col(_runtime.threads_for(cols.size), volumes(rows(x)), result, on.table(), on.spans())
@@ -111,6 +112,7 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
     >>> x
     array([[[1., 2., 1.]]])
     """
+    x, cols = plain("col2im", x=x, cols=cols)
     on = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
     result = rows(x)
     _col2im(_runtime.threads_for(cols.size), rows(cols), volumes(result), on.table(), on.spans())

@@ -1,12 +1,13 @@
 """Optimizers: updates of a parameter in place."""
 
+import numpy as np
 from numba import prange
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat, vectors
 from fastbp.kernels._entry import REFUSED
 from fastbp.kernels._jit import inner, kernel, vector
-from fastbp.kernels._pointers import overlap_shifted
+from fastbp.kernels._pointers import is_aligned, overlap_shifted
 
 # Time of one element in multiply-adds of the matrix product: three streams of memory.
 _WORK_PER_ELEMENT = 20
@@ -23,6 +24,8 @@ def _sgd_update(g, w, lr, l2):
     n = w.size
     if g.size != n:
         raise ValueError("g and w must have the same size")
+    if not (is_aligned(g) and is_aligned(w)):
+        raise ValueError("g and w must be aligned")
     if overlap_shifted(g, w):
         raise ValueError("the output overlaps an input that is another array")
     for chunk in prange((n + CHUNK - 1) // CHUNK):
@@ -61,12 +64,12 @@ def sgd_update(g, w, lr, l2=0.0):
     if type(lr) is not float or type(l2) is not float:
         check_number("sgd_update", lr=lr, l2=l2)
     try:
-        if g.shape == w.shape:
+        if type(g) is type(w) is np.ndarray and g.dtype == w.dtype and w.dtype.isnative and g.shape == w.shape:
             _run(*vectors(g, w), lr, l2)
             return
     except REFUSED:
         pass  # what follows says why, or makes copies
-    alike("sgd_update", g=g, w=w)
+    g, w = alike("sgd_update", g=g, w=w)
     same_or_distinct("sgd_update", w, g)
     g_flat, w_flat = flat(g, w)
     _run(g_flat, w_flat, lr, l2)

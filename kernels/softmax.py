@@ -8,13 +8,14 @@ Subtracting the row's maximum keeps every exponential at most 1. A row with NaN 
 
 import math
 
+import numpy as np
 from numba import prange
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import alike, distinct, rows, same_or_distinct, unflat
 from fastbp.kernels._entry import REFUSED
 from fastbp.kernels._jit import array, inner, kernel
-from fastbp.kernels._pointers import overlap_shifted
+from fastbp.kernels._pointers import is_aligned, overlap_shifted
 from fastbp.kernels.activation import WORK_PER_ELEMENT
 from fastbp.kernels.functions import exp
 from fastbp.kernels.reductions import dot, maximum, total
@@ -51,6 +52,8 @@ def _softmax_forward(u, out):
     N, O = u.shape
     if out.shape != u.shape:
         raise ValueError("x and out must have the same shape (N, O)")
+    if not (is_aligned(u) and is_aligned(out)):
+        raise ValueError("x and out must be aligned")
     if overlap_shifted(u, out):
         raise ValueError("the output overlaps an input that is another array")
     if O == 0:
@@ -70,6 +73,8 @@ def _softmax_backward(dy, y, dx):
     N, O = y.shape
     if dy.shape != y.shape or dx.shape != y.shape:
         raise ValueError("dy, y and dx must have the same shape (N, O)")
+    if not (is_aligned(dy) and is_aligned(y) and is_aligned(dx)):
+        raise ValueError("dy, y and dx must be aligned")
     if overlap_shifted(dy, dx) or overlap_shifted(y, dx):
         raise ValueError("the output overlaps an input that is another array")
     step = rows_per_block(O)
@@ -85,6 +90,8 @@ def _log_softmax_forward(u, out):
     N, O = u.shape
     if out.shape != u.shape:
         raise ValueError("x and out must have the same shape (N, O)")
+    if not (is_aligned(u) and is_aligned(out)):
+        raise ValueError("x and out must be aligned")
     if O == 0:
         return
     step = rows_per_block(O)
@@ -102,6 +109,8 @@ def _log_softmax_backward(dy, y, dx):
     N, O = y.shape
     if dy.shape != y.shape or dx.shape != y.shape:
         raise ValueError("dy, y and dx must have the same shape (N, O)")
+    if not (is_aligned(dy) and is_aligned(y) and is_aligned(dx)):
+        raise ValueError("dy, y and dx must be aligned")
     if overlap_shifted(dy, dx) or overlap_shifted(y, dx):
         raise ValueError("the output overlaps an input that is another array")
     step = rows_per_block(O)
@@ -116,11 +125,14 @@ def _run(run, **arrays):
     """Run a row kernel on ``arrays``, the last of which is the output; on copies of those that it does not take."""
     *inputs, out = arrays.values()
     try:
+        for x in arrays.values():
+            if type(x) is not np.ndarray or not x.dtype.isnative:
+                raise TypeError
         run(_runtime.threads_for(out.size * WORK_PER_ELEMENT), *inputs, out)
         return
     except REFUSED:
         pass  # what follows says why, or makes copies
-    alike(run.name, **arrays)
+    *inputs, out = alike(run.name, **arrays)
     if out.ndim != 2:
         raise TypeError(f"{run.name}: arrays must be 2-dimensional, got the shape {out.shape}")
     same_or_distinct(run.name, out, *inputs)
@@ -164,7 +176,8 @@ def softmax_backward(dy, y, dx):
 
 def log_softmax_forward(x, out):
     """Logarithm of the softmax of every row, by log-sum-exp. As `softmax_forward`, but ``out`` must not be ``x``."""
-    distinct("log_softmax_forward", out, x)
+    if isinstance(x, np.ndarray) and isinstance(out, np.ndarray):
+        distinct("log_softmax_forward", out, x)
     _run(_log_softmax_forward, x=x, out=out)
 
 
