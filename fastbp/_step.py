@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp._checks import Array
 from fastbp._plan import Plan
+from fastbp.kernels._arrays import factors
 from fastbp.kernels._program import OVERLAPS, NotRecordable, recording
 from fastbp.kernels.loss import WRONG_LABEL
 from fastbp.layers import BY_NAME
@@ -61,7 +62,8 @@ class Step:
             with recording() as backward:
                 plan.backward(self._delta, l2=l2, rate=rate)
         parameters = [parameter for layer in plan.layers for parameter in layer.parameters]
-        written = [p.value if updates else p.grad for p in parameters]
+        self._values = [p.value for p in parameters]
+        written = self._values if updates else [p.grad for p in parameters]
         for program in {forward, backward}:
             program.close(x, t, written)
         self._forward, self._backward = forward, backward
@@ -84,12 +86,13 @@ class Step:
             and t.flags.c_contiguous
             and x.flags.aligned
             and t.flags.aligned
+            and all([value.flags.writeable for value in self._values])  # or they are not to be trained any more
         )
 
     def run(self, x: Array, t: Array, loss: Loss, rate: float | None) -> float:
         """The loss of the batch, before parameters or gradients are written; they are not if it is not finite."""
         if rate is not None and rate != self._rate:
-            self._backward.set_rate(rate)
+            self._backward.set_rate(*factors(self._u.dtype, rate))
             self._rate = rate
         status = self._forward.run(x, t)
         if status == OVERLAPS:

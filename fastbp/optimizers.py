@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from fastbp import kernels
 from fastbp._checks import Array, check_number
+from fastbp.kernels._arrays import shown
 
 
 class Trainable(Protocol):
@@ -60,8 +61,10 @@ class SGD:
     def step(self, parameters: Iterable[Trainable]) -> None:
         """Update every parameter in place from its ``grad``."""
         lr = self.rate()
-        for parameter in parameters:
-            kernels.sgd_update(parameter.grad, parameter.for_update(), lr)
+        # all of them first: one that has no gradient, or is read-only, keeps the others from a change, too
+        arrays = [(parameter.grad, parameter.for_update()) for parameter in parameters]
+        for gradient, value in arrays:
+            kernels.sgd_update(gradient, value, lr)
         self.steps += 1
 
     def __repr__(self) -> str:
@@ -71,7 +74,7 @@ class SGD:
 def check_optimizer(optimizer: Any) -> None:
     """TypeError unless ``optimizer`` is an object with a method ``step``."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
-        raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {optimizer!r}")
+        raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {shown(optimizer)}")
 
 
 BY_NAME: dict[str, Callable[..., Any]] = {"sgd": SGD}
