@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.kernels._arrays import shown
+
 Array = npt.NDArray[Any]
 Real = np.dtype[Any]
 
@@ -20,7 +22,7 @@ def real_dtype(dtype: npt.DTypeLike) -> Real:
     with contextlib.suppress(TypeError):
         if dtype is not None and np.dtype(dtype) in REALS:
             return np.dtype(dtype)
-    raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    raise ValueError(f"dtype must be float32 or float64, got {shown(dtype)}")
 
 
 def as_real(value: npt.ArrayLike, dtype: Real, name: str) -> Array:
@@ -47,8 +49,8 @@ def as_array(value: Any, name: str) -> Array:
     """``value`` as an array of any dtype; ragged lists and masked arrays are refused."""
     try:
         array = np.asanyarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is no rectangular array: {error}") from None
+    except ValueError:
+        raise ValueError(f"{name} is no rectangular array: {shown(value)}") from None
     if type(array) is np.ndarray:
         return array
     if isinstance(array, np.ma.MaskedArray):
@@ -92,7 +94,7 @@ def check_finite(x: Array, name: str = "x", given: npt.ArrayLike | None = None) 
 def check_count(value: Any, name: str, least: int = 1) -> int:
     """``value`` as an integer of at least ``least``."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
     return int(value)
@@ -105,7 +107,7 @@ def as_number(value: Any, name: str) -> float:
             raise TypeError
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
     except OverflowError:
         return float("inf") if value > 0 else -float("inf")
 
@@ -115,14 +117,14 @@ def check_number(value: Any, name: str, least: float = 0.0, *, above: bool = Fal
     number = as_number(value, name)
     if not np.isfinite(number) or number < least or (above and number == least):
         wanted = f"above {least:g}" if above else f"at least {least:g}"
-        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}")
+        raise ValueError(f"{name} must be finite and {wanted}, got {shown(value)}")
     return number
 
 
 def check_flag(value: Any, name: str) -> bool:
     """``value`` as a bool; TypeError for what is none, such as a text that says no."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -130,9 +132,9 @@ def check_shape(value: Any, name: str) -> tuple[int, ...]:
     """``value``, an integer or a sequence of integers of at least 1, as a tuple."""
     sizes = (value,) if isinstance(value, int | np.integer) else value
     if not isinstance(sizes, tuple | list) and not (isinstance(sizes, np.ndarray) and sizes.ndim == 1):
-        raise TypeError(f"{name} must be an integer or a tuple of integers, got {value!r}")
+        raise TypeError(f"{name} must be an integer or a tuple of integers, got {shown(value)}")
     if len(sizes) > 1 and any(isinstance(size, int | np.integer) and size < 1 for size in sizes):
-        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
+        raise ValueError(f"{name} must be integers of at least 1, got {shown(value)}")
     return tuple(check_count(size, name) for size in sizes)
 
 

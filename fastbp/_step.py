@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp._checks import Array
 from fastbp._plan import Plan
+from fastbp.kernels._arrays import factors
 from fastbp.kernels._program import OVERLAPS, NotRecordable, record
 from fastbp.kernels.loss import WRONG_LABEL
 from fastbp.layers import BY_NAME
@@ -64,7 +65,8 @@ class Step:
         forward = record(run_forward)
         backward = forward if self.is_whole else record(run_backward)
         parameters = [parameter for layer in plan.layers for parameter in layer.parameters]
-        written = [p.value if updates else p.grad for p in parameters]
+        self._values = [p.value for p in parameters]
+        written = self._values if updates else [p.grad for p in parameters]
         for program in {forward, backward}:
             program.close(x, t, written)
         self._forward, self._backward = forward, backward
@@ -87,6 +89,7 @@ class Step:
             and t.flags.c_contiguous
             and x.flags.aligned
             and t.flags.aligned
+            and all([value.flags.writeable for value in self._values])  # or they are not to be trained any more
         )
 
     def run(self, x: Array, t: Array, loss: Loss, rate: float | None = None, count: Array | None = None) -> float:
@@ -95,7 +98,7 @@ class Step:
         ``count[0]`` is one more as soon as they are: no Ctrl-C comes between.
         """
         if rate is not None and rate != self._rate:
-            self._backward.set_rate(rate)
+            self._backward.set_rate(*factors(self._u.dtype, rate))
             self._rate = rate
         of_forward = count if self.is_whole else None
         status = self._forward.run(x, t, of_forward)

@@ -19,6 +19,7 @@ from fastbp.graph.kinks import kinks
 from fastbp.graph.names import names
 from fastbp.graph.node import Leaf, Node
 from fastbp.graph.replay import Replay
+from fastbp.kernels._arrays import shown
 from fastbp.layers import LeakyReLU, ReLU
 from fastbp.model import Network
 
@@ -269,7 +270,7 @@ def check_gradients(
         cost = _GraphCost(net, seed)
     else:
         if not isinstance(net, Network):
-            raise TypeError(f"check_gradients takes a network or a Variable, the result of a graph, got {net!r}")
+            raise TypeError(f"check_gradients takes a network or a Variable, the result of a graph, got {shown(net)}")
         if x is None or y is None or loss is None:
             raise TypeError("check_gradients of a network needs x, y and loss")
         cost = _Cost(net, x, y, loss, l2)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastbp._checks import Array
+from fastbp.kernels._arrays import shown
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], Array]
 
@@ -49,5 +50,5 @@ def get(init: str | Initializer, layer: str) -> Initializer:
     if callable(init):
         return init
     if not isinstance(init, str) or init not in BY_NAME:
-        raise ValueError(f"{layer}: init must be a function or one of {', '.join(BY_NAME)}, got {init!r}")
+        raise ValueError(f"{layer}: init must be a function or one of {', '.join(BY_NAME)}, got {shown(init)}")
     return BY_NAME[init]

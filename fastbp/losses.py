@@ -15,8 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import functional, kernels
-from fastbp._checks import Array, Real, as_real, check_outputs, class_targets, common_real, real_targets, share_targets
+from fastbp._checks import (
+    Array,
+    Real,
+    as_real,
+    check_flag,
+    check_outputs,
+    class_targets,
+    common_real,
+    real_targets,
+    share_targets,
+)
+from fastbp.kernels._arrays import shown
 from fastbp.op import Context, Op
+from fastbp.ops.quiet import quiet
 
 LossFunction = Callable[[Array, Array], tuple[float, Array]]
 
@@ -63,7 +75,8 @@ class Loss(Op):
         targets = self.targets_of(u, t)
         delta = ctx.output("delta", u.shape, u.dtype)
         ctx.saved = (delta,)
-        return np.array(self.compute(u, targets, delta), u.dtype)
+        made: Array = quiet.run(np.array, self.compute(u, targets, delta), u.dtype)
+        return made
 
     def backward(self, ctx: Context, dy: Array) -> tuple[Array, None]:
         (delta,) = ctx.saved
@@ -124,7 +137,7 @@ class SquaredError(Loss):
     kind = "squared_error"
 
     def __init__(self, half: bool = False) -> None:
-        self.half = bool(half)
+        self.half = check_flag(half, "SquaredError: half")
 
     def __call__(self, u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
         return functional.squared_error(u, t, half=self.half)
@@ -205,7 +218,7 @@ class UserLoss(Loss):
             value, gradient = result
             number = float(value)
         except (TypeError, ValueError):
-            raise TypeError(f"a loss must return (value, gradient by u), got {result!r}") from None
+            raise TypeError(f"a loss must return (value, gradient by u), got {shown(result)}") from None
         gradient = as_real(gradient, u.dtype, "the gradient of the loss")
         if gradient.shape != u.shape:
             raise ValueError(f"the gradient of the loss must have the shape {u.shape}, got {gradient.shape}")
@@ -224,4 +237,4 @@ def get(loss: Any) -> Loss:
         raise TypeError(f"loss is the class {loss.__name__}; pass an instance, {loss.__name__}()")
     if callable(loss):
         return UserLoss(loss)
-    raise TypeError(f"loss must be a Loss or a function of (u, t), got {loss!r}")
+    raise TypeError(f"loss must be a Loss or a function of (u, t), got {shown(loss)}")

@@ -31,6 +31,7 @@ from fastbp._checks import (
 )
 from fastbp._plan import Plan
 from fastbp._step import LabelError, Step, Steps, check_loss
+from fastbp.kernels._arrays import shown
 from fastbp.kernels._interrupts import uninterrupted
 from fastbp.layers import BY_NAME, Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
 from fastbp.layers.layer import Source
@@ -109,7 +110,7 @@ class Network:
         for layer in layers:
             if not isinstance(layer, Layer):
                 hint = f"; write {layer.__name__}()" if isinstance(layer, type) else ""
-                raise TypeError(f"layers must be fastbp layers, got {layer!r}{hint}")
+                raise TypeError(f"layers must be fastbp layers, got {shown(layer)}{hint}")
             if layer.name or id(layer) in seen:
                 raise ValueError(f"{layer!r} is already part of a network; make a new one")
             seen.add(id(layer))
@@ -285,7 +286,7 @@ class Network:
         FloatingPointError
             When the loss is not finite; the parameters are as before.
         ValueError, TypeError
-            When shapes, dtypes or labels do not fit.
+            When shapes, dtypes or labels do not fit, or the value of a parameter is read-only.
         """
         step = None if self._steps is None else self._steps.last
         if step is not None and type(optimizer) is SGD and step.takes(x, y, loss, l2, True):
@@ -298,8 +299,14 @@ class Network:
         loss, targets = self.check_targets(samples, y, loss)
         check_optimizer(optimizer)
         l2 = check_number(l2, "l2")
+        self._check_writable()
         with self._guard.free():
             return self._step(samples, targets, loss, optimizer, l2)
+
+    def _check_writable(self) -> None:
+        """Refuse to train parameters that are read-only, before any of them changes."""
+        for parameter in self.parameters():
+            parameter.check_writable()
 
     def _step(self, x: Array, t: Array, loss: losses.Loss, optimizer: Any, l2: float) -> float:
         """`train_step` on checked arrays, under the guard."""

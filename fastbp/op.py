@@ -75,6 +75,8 @@ class Op:
     needs_equal_dtypes : bool
         Whether all inputs must be of one dtype, float32 or float64: as kernels want them, and where NumPy would make
         half precision of small integers.
+    broadcasts : bool
+        Whether the shapes of the inputs must fit together as NumPy broadcasts them.
     returns_new : bool
         Whether all gradients that backward returns are new arrays, of which nobody else knows.
     accumulates : tuple of int
@@ -105,6 +107,7 @@ class Op:
     kind = "op"
     is_differentiable = True
     needs_equal_dtypes = False
+    broadcasts = False
     returns_new = False
     accumulates: tuple[int, ...] = ()
     overwrites = False

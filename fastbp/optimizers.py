@@ -7,6 +7,7 @@ import numpy as np
 
 from fastbp import kernels
 from fastbp._checks import Array, check_number
+from fastbp.kernels._arrays import shown
 from fastbp.kernels._interrupts import uninterrupted
 
 
@@ -75,8 +76,10 @@ class SGD:
 
     def _step(self, parameters: Iterable[Trainable]) -> None:
         lr = self.rate()
-        for parameter in parameters:
-            kernels.sgd_update(parameter.grad, parameter.for_update(), lr)
+        # all of them first: one that has no gradient, or is read-only, keeps the others from a change, too
+        arrays = [(parameter.grad, parameter.for_update()) for parameter in parameters]
+        for gradient, value in arrays:
+            kernels.sgd_update(gradient, value, lr)
         self.steps += 1
 
     def __repr__(self) -> str:
@@ -86,7 +89,7 @@ class SGD:
 def check_optimizer(optimizer: Any) -> None:
     """TypeError unless ``optimizer`` is an object with a method ``step``."""
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
-        raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {optimizer!r}")
+        raise TypeError(f"optimizer must be an optimizer such as SGD(0.1), got {shown(optimizer)}")
 
 
 BY_NAME: dict[str, Callable[..., Any]] = {"sgd": SGD}

@@ -11,6 +11,7 @@ from fastbp import graph
 from fastbp._checks import Array, as_array, as_samples, check_count, check_finite, check_lengths, check_number
 from fastbp._step import NotFiniteError
 from fastbp.graph import UndefinedReport
+from fastbp.kernels._arrays import shown
 from fastbp.model import PREDICT_BATCH, Network
 from fastbp.optimizers import check_optimizer
 from fastbp.progress import Progress
@@ -62,7 +63,7 @@ def minibatches(
         raise ValueError("x must have samples along its first dimension")
     check_lengths(samples, targets)
     if rng is not None and not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, got {rng!r}")
+        raise TypeError(f"rng must be a numpy.random.Generator, got {shown(rng)}")
     order = np.arange(len(samples)) if rng is None else rng.permutation(len(samples))
 
     def batches() -> Iterator[tuple[Array, Array]]:
@@ -150,7 +151,8 @@ class Sequential(Network):
             When the loss stops being finite (names epoch and batch; parameters are those before that batch), or a
             parameter or the validation loss does (names the epoch).
         ValueError, TypeError
-            When shapes, dtypes or labels do not fit, there are no samples, or ``x`` is not finite (names the row).
+            When shapes, dtypes or labels do not fit, there are no samples, ``x`` is not finite (names the row), or the
+            value of a parameter is read-only (names it).
         RuntimeError
             When another thread trains the same network.
         """
@@ -169,6 +171,7 @@ class Sequential(Network):
             x_val = as_samples(validation_data[0], self.input_shape, self.dtype, "validation x")
             check_finite(x_val, "validation x", validation_data[0])
             self.check_targets(x_val, validation_data[1], loss)
+        self._check_writable()
         history = History()
         x_batch = np.empty((size, *samples.shape[1:]), self.dtype)
         t_batch = np.empty((size, *targets.shape[1:]), targets.dtype)

@@ -1,15 +1,48 @@
-"""Views and checks that the public kernels share."""
+"""Views and checks that the public kernels share.
+
+Kernels take plain arrays: of `numpy.ndarray` itself, in native byte order, aligned. Numba alone does not hold that: it
+remembers the types of arrays that are read-only, unaligned, byte-swapped or of a subclass by what it calls a
+fingerprint, which has neither byte order nor class nor alignment in it. So whatever hands arrays to compiled code looks
+at their ``type`` and ``dtype`` first, and has `plain` see to those of a subclass; compiled code looks at addresses.
+"""
+
+import math
 
 import numpy as np
 
 # Elements that one task of an elementwise kernel takes. Fixed, so that sums over chunks do not depend on the threads.
 CHUNK = 16_384
+_LONGEST = 100  # letters of a value in an error message
 
 
 def require_real(name: str, key: str, dtype: np.dtype) -> None:
     """Refuse any dtype but float32 and float64 in native byte order."""
     if dtype.char not in "fd" or not dtype.isnative:
         raise TypeError(f"{name}: {key} must be float32 or float64 in native byte order, got {dtype}")
+
+
+def shown(value: object) -> str:
+    """A value in an error message: in one line, and not a long one."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # of an integer with more digits than Python writes, for one
+        text = type(value).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def plain(name: str, **arrays: object) -> list:
+    """The arrays as ones of NumPy's own class, on the same memory; what is no array is left as it is.
+
+    Of a subclass only the memory counts, as of `numpy.memmap`. Masked arrays have elements that do not count, and are
+    refused.
+    """
+    return [x if type(x) is np.ndarray else _plain(name, key, x) for key, x in arrays.items()]
+
+
+def _plain(name: str, key: str, x: object) -> object:
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: {key} is a masked array; fill it first, for instance with {key}.filled(0)")
+    return np.asarray(x) if isinstance(x, np.ndarray) else x
 
 
 def check_output(name: str, key: str, out: np.ndarray) -> None:
@@ -27,8 +60,12 @@ def check_shape(name: str, key: str, x: object, shape: tuple[int, ...], beside: 
         raise ValueError(f"{name}: {key} must be an array of the shape {shape} for {beside} {other.shape}, got {got}")
 
 
-def alike(name: str, **arrays: np.ndarray) -> None:
-    """Refuse arrays whose shapes or dtypes differ, naming all of them; the last one is the output."""
+def alike(name: str, **arrays: np.ndarray) -> list[np.ndarray]:
+    """The arrays as `plain` ones, the last one being the output.
+
+    Refuses arrays whose shapes or dtypes differ, naming all of them.
+    """
+    arrays = dict(zip(arrays, plain(name, **arrays), strict=True))
     for key, value in arrays.items():
         if not isinstance(value, np.ndarray):
             raise TypeError(f"{name}: {key} must be an array, got {type(value).__name__}")
@@ -41,13 +78,37 @@ def alike(name: str, **arrays: np.ndarray) -> None:
         if other.dtype != first.dtype:
             raise TypeError(f"{name}: {other_key} must be {first.dtype} as {key} is, got {other.dtype}")
     check_output(name, *others[-1])
+    return list(arrays.values())
 
 
 def check_number(name: str, **numbers: object) -> None:
-    """Refuse what is no number."""
+    """Refuse what is no real number, or one beyond those of float64."""
     for key, value in numbers.items():
-        if not isinstance(value, int | float | np.number):
-            raise TypeError(f"{name}: {key} must be a number, got {value!r}")
+        if not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"{name}: {key} must be a number, got {shown(value)}")
+        try:
+            float(value)
+        except OverflowError:
+            raise ValueError(f"{name}: {key} must be a number that float64 can hold, got one beyond 1e308") from None
+
+
+def check_flag(name: str, **flags: object) -> None:
+    """Refuse what is neither True nor False."""
+    for key, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name}: {key} must be True or False, got {shown(value)}")
+
+
+_LARGEST = {char: float(np.finfo(char).max) for char in "fd"}
+
+
+def factors(dtype: np.dtype, *numbers: float) -> list[float]:
+    """Numbers for a record of ``dtype``: infinite where it cannot hold them, as compiled code makes them.
+
+    NumPy would do so, too, but warn.
+    """
+    largest = _LARGEST[dtype.char]
+    return [x if -largest <= x <= largest else x * math.inf for x in numbers]
 
 
 def flat(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

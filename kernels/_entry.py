@@ -28,7 +28,8 @@ class Entry:
 
     The checks, copies and records of `submit` take five times as long as such a call. ``enter(steps, threads, ...)`` is
     a kernel that describes the arrays in the record at ``steps[0, 1]``; it gives False where they do not fit, and has
-    written nothing to them then, else what `finish` gives. ``wide``: for each task, whether it is worth threads.
+    written nothing to them then, else what `finish` gives. ``wide``: for each task, whether it is worth threads. That
+    the arrays are plain and of one dtype (`_arrays.py`) is seen to by whoever runs it.
     """
 
     def __init__(self, layout, enter, *tasks, wide=(True,)):
@@ -36,7 +37,7 @@ class Entry:
 
     def run(self, dtype, work, *arguments):
         """Whether the tasks have run, over threads if ``work`` is worth them; one of `REFUSED`, or False, if not."""
-        calls, key = _runtime.own.calls, (self, dtype.char)
+        calls, key = _runtime.own.calls, (self, dtype)
         enter, steps, _ = prepared = calls.get(key) or self._prepare(dtype)
         threads = 1 if work < _runtime.PARALLEL_WORK else _runtime.team()
         if threads == 1:
@@ -48,9 +49,9 @@ class Entry:
 
     def _prepare(self, dtype):
         """What calls need, kept for this Python thread, so that no other writes to its record."""
-        if recorder():  # the task is to be recorded, which `submit` does
+        if recorder() or not dtype.isnative:  # the task is to be recorded, which `submit` does; or refused
             raise ValueError
         call = Call(self.layout, dtype, *self.tasks)
         call.steps[:, 2] = self.wide
-        prepared = _runtime.own.calls[self, dtype.char] = self.enter.compiled(dtype), call.steps, call
+        prepared = _runtime.own.calls[self, dtype] = self.enter.compiled(dtype), call.steps, call
         return prepared

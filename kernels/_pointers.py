@@ -154,3 +154,9 @@ def constant(typing_context, pointer, value):
         return context.get_constant(signature.return_type, number)
 
     return pointer.dtype(pointer, value), generate
+
+
+@inner
+def is_aligned(x):
+    """Whether an array in C order is aligned to its dtype."""
+    return address(x) % itemsize(pointer(x)) == 0

@@ -11,11 +11,13 @@ f' is written with the output y, so that the pre-activation u need not be kept:
 NaN passes through all of them. Input and output may be the same array.
 """
 
+import numpy as np
+
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat
+from fastbp.kernels._arrays import CHUNK, alike, check_number, factors, flat, same_or_distinct, unflat
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index, inner, kernel, task, vector
-from fastbp.kernels._pointers import address, constant, load, overlap_shifted, pointer_at, store
+from fastbp.kernels._pointers import address, constant, is_aligned, load, overlap_shifted, pointer_at, store
 from fastbp.kernels._program import NotRecordable, addresses_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.epilogue import IDENTITY, LEAKY_RELU, NAMES, RELU, SIGMOID, TANH, check_activation
@@ -106,6 +108,8 @@ def _describe(p, x, y, out, activation, slope):
         return False
     if overlap_shifted(x, out) or overlap_shifted(y, out):
         return False
+    if not (is_aligned(x) and is_aligned(y) and is_aligned(out)):
+        return False
     p.x, p.y, p.out, p.size = address(x), address(y), address(out), out.size
     p.activation, p.slope = activation, slope
     return True
@@ -126,42 +130,44 @@ _backward_entry = Entry(ACTIVATION, _enter_backward, _activation_backward)
 
 
 def _check(activation, slope, direction, **arrays):
-    """Refuse arguments that do not fit; the last array is the output."""
+    """The arrays, as plain ones; refuses arguments that do not fit. The last array is the output."""
     check_activation(f"activation_{direction}", activation)
     name = f"{NAMES[activation]}_{direction}"
-    alike(name, **arrays)
-    *inputs, out = arrays.values()
+    *inputs, out = alike(name, **arrays)
     same_or_distinct(name, out, *inputs)
     if activation == LEAKY_RELU:
         check_number(name, slope=slope)
         if not slope > 0:
             raise ValueError(f"{name}: the slope must be above 0, got {slope}")
+    return *inputs, out
 
 
 def activation_forward(x, out, activation, slope=0.0):
     """out = f(x), with f named by an integer of ``epilogue.py``."""
     try:  # in as few steps as may be: a graph of small arrays waits for them
-        fit = x.shape == out.shape and x.flags.c_contiguous and out.flags.c_contiguous and type(activation) is int
+        fit = type(x) is type(out) is np.ndarray and x.dtype == out.dtype and x.shape == out.shape
+        fit = fit and x.flags.c_contiguous and out.flags.c_contiguous and type(activation) is int
         work = out.size * WORK_PER_ELEMENT
         if fit and _forward_entry.run(out.dtype, work, x.ravel(), out.ravel(), activation, slope):
             return
     except REFUSED:
         pass  # what follows says why, or makes copies
-    _check(activation, slope, "forward", x=x, out=out)
+    x, out = _check(activation, slope, "forward", x=x, out=out)
     _run(_activation_forward, x, None, out, activation, slope)
 
 
 def activation_backward(dy, y, dx, activation, slope=0.0):
     """dx = dy * f'(y), with f named by an integer of ``epilogue.py``."""
     try:
-        fit = dy.shape == y.shape == dx.shape and type(activation) is int
+        fit = type(dy) is type(y) is type(dx) is np.ndarray and dy.dtype == y.dtype == dx.dtype
+        fit = fit and dy.shape == y.shape == dx.shape and type(activation) is int
         fit = fit and dy.flags.c_contiguous and y.flags.c_contiguous and dx.flags.c_contiguous
         work = dx.size * WORK_PER_ELEMENT
         if fit and _backward_entry.run(dx.dtype, work, dy.ravel(), y.ravel(), dx.ravel(), activation, slope):
             return
     except REFUSED:
         pass
-    _check(activation, slope, "backward", dy=dy, y=y, dx=dx)
+    dy, y, dx = _check(activation, slope, "backward", dy=dy, y=y, dx=dx)
     _run(_activation_backward, dy, y, dx, activation, slope)
 
 
@@ -172,7 +178,8 @@ def _run(function, x, y, out, activation, slope):
         raise NotRecordable
     if out.size:
         arrays = flat(*given)
-        values = *addresses_of(arrays[0], None if y is None else arrays[1], arrays[-1]), out.size, activation, slope
+        addresses = addresses_of(arrays[0], None if y is None else arrays[1], arrays[-1])
+        values = *addresses, out.size, activation, *factors(out.dtype, slope)
         wide = _runtime.pays_threads(out.size * WORK_PER_ELEMENT)
         submit(ACTIVATION, out.dtype, values, (function,), wide, arrays)
         unflat(arrays[-1], out)

@@ -14,10 +14,20 @@ Weights may be C- or Fortran-ordered.
 import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_number, check_output, distinct, require_real, rows
+from fastbp.kernels._arrays import check_number, check_output, distinct, factors, plain, require_real, rows
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import array, index, kernel, task, vector
-from fastbp.kernels._pointers import address, constant, load, overlap, pointer_at, shift, stack_buffer, store
+from fastbp.kernels._pointers import (
+    address,
+    constant,
+    is_aligned,
+    load,
+    overlap,
+    pointer_at,
+    shift,
+    stack_buffer,
+    store,
+)
 from fastbp.kernels._program import NotRecordable, address_of, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import activation_backward
@@ -40,7 +50,8 @@ _COLUMNS = 64
 
 
 def check_shapes(name, **arrays):
-    """Refuse arrays whose shapes do not fit x (N, I), w (O, I), b (O,), dy, y, delta (N, O)."""
+    """Refuse masked arrays, and those whose shapes do not fit x (N, I), w (O, I), b (O,), dy, y, delta (N, O)."""
+    plain(name, **arrays)
     letters = {
         **dict.fromkeys(("x", "h", "dx"), "NI"),
         **dict.fromkeys(("w", "dw"), "OI"),
@@ -82,6 +93,9 @@ def _check_outputs(name, inputs, **outputs):
     """Refuse outputs that cannot be written, or overlap an input or each other, before anything is written."""
     outputs = {key: out for key, out in outputs.items() if out is not None}
     check_shapes(name, **inputs, **outputs)
+    for key, x in inputs.items():
+        if not x.flags.aligned:
+            raise TypeError(f"{name}: {key} is not aligned to its dtype; copy it first")
     for key, out in outputs.items():
         check_output(name, key, out)
         for other, x in (inputs | outputs).items():
@@ -197,6 +211,7 @@ def affine_tanh_backward(dy, y, x, w, delta, dx, dw, db, l2=0.0):
 
 def _activated_backward(activation, dy, y, x, w, delta, dx, dw, db, l2):
     name = f"affine_{NAMES[activation]}_backward"
+    check_number(name, l2=l2)
     check_shapes(name, dy=dy, delta=delta)
     _check_outputs(name, {"x": x, "w": w}, delta=delta)
     _check_outputs(name, {"y": y, "x": x, "w": w, "delta": delta}, dx=dx, dw=dw, db=db)
@@ -231,6 +246,8 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
 def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     """dw = delta' x + 2 l2 w, or that added to dw; w is read only when l2 is not 0."""
     name = "affine_weight_gradient"
+    if type(l2) is not float:
+        check_number(name, l2=l2)
     try:
         if l2 and w.shape != dw.shape:
             raise ValueError
@@ -239,14 +256,15 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
                 if recorder():
                     raise NotRecordable
                 _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw)
-                dw += 2 * l2 * w
             gemm(delta.T, x, dw, beta=1.0)
+            if l2:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    dw += 2 * l2 * w
         elif l2:
             gemm(delta.T, x, dw, d=w, beta=2 * l2)
         else:
             multiply(delta.T, x, dw)
     except REFUSED as error:
-        check_number(name, l2=l2)
         if l2 and w is None:
             raise ValueError(f"{name}: w must be given when l2 is not 0") from None
         weight = {} if w is None else {"w": w}
@@ -284,7 +302,7 @@ _record = _COLUMN_SUMS.at
 @kernel(lambda real: (STEPS, index, array(real, 2, layout="C"), vector(real, out=True), real, real))
 def _enter(steps, threads, delta, out, alpha, beta):
     """delta (N, O), out (O,)."""
-    if delta.shape[1] != out.size or overlap(delta, out):
+    if delta.shape[1] != out.size or overlap(delta, out) or not (is_aligned(delta) and is_aligned(out)):
         return False
     p = _record(steps[0, 1], alpha)
     p.delta, p.out, p.rows, p.columns = address(delta), address(out), delta.shape[0], out.size
@@ -298,6 +316,8 @@ _column_sums_entry = Entry(_COLUMN_SUMS, _enter, _column_sums)
 def _enters(delta, b, alpha, beta):
     """Add the columns if the arrays are just as the task wants them; False, and nothing done, if not."""
     try:
+        if not (type(delta) is type(b) is np.ndarray and delta.dtype == b.dtype):
+            return False
         return _column_sums_entry.run(b.dtype, delta.size, delta, b, alpha, beta)
     except REFUSED:
         return False
@@ -307,6 +327,7 @@ def _add_columns(name, key, delta, b, alpha, beta, *, is_rate=False):
     """b = alpha sum_n delta[n] + beta b; is_rate: alpha is the negative learning rate."""
     if _enters(delta, b, alpha, beta):
         return
+    delta, b = plain(name, **{"delta": delta, key: b})
     if getattr(delta, "ndim", 0) != 2 or delta.shape[1:] != getattr(b, "shape", None) or b.dtype != delta.dtype:
         if b is None:
             raise ValueError(f"{name}: {key} must be an array of the shape (O,), got None")
@@ -321,7 +342,7 @@ def _add_columns(name, key, delta, b, alpha, beta, *, is_rate=False):
     record, _ = submit(
         _COLUMN_SUMS,
         delta.dtype,
-        (address_of(source), address_of(result), *source.shape, alpha, beta),
+        (address_of(source), address_of(result), *source.shape, *factors(b.dtype, alpha, beta)),
         (_column_sums,),
         _runtime.pays_threads(delta.size),
         (source, result),

@@ -16,10 +16,21 @@ import numpy as np
 from numba import carray, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat, vectors
+from fastbp.kernels._arrays import check_flag, check_output, check_shape, distinct, plain, require_real, unflat, vectors
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index, kernel, task, vector
-from fastbp.kernels._pointers import address, constant, integer, load, overlap, pointer, pointer_at, shift, store
+from fastbp.kernels._pointers import (
+    address,
+    constant,
+    integer,
+    is_aligned,
+    load,
+    overlap,
+    pointer,
+    pointer_at,
+    shift,
+    store,
+)
 from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
@@ -103,7 +114,7 @@ _record = AVG_POOL.at
 @kernel(lambda real: (STEPS, index, vector(types.int64), vector(real), vector(real)))
 def _enter(steps, threads, numbers, images, results):
     """images (planes, image), results (planes, windows); ``numbers``: those of `_Tables`."""
-    if results.size == 0 or overlap(images, results):
+    if results.size == 0 or overlap(images, results) or not (is_aligned(images) and is_aligned(results)):
         return False
     image, windows = numbers[3], numbers[4]
     planes = results.size // windows
@@ -122,6 +133,8 @@ _backward_entry = Entry(AVG_POOL, _enter, _avg_pool_backward)
 def _enters(entry, on, count_padding, images, results, out):
     """Run the task if the arrays, of which ``out`` is written, are just as it wants them; False if not."""
     try:
+        if not (type(images) is type(results) is np.ndarray and images.dtype == results.dtype):
+            return False
         if not out.flags.carray or results.shape != (*images.shape[:2], *on.output):
             return False
         numbers = _tables(on, count_padding, images.dtype).numbers
@@ -155,9 +168,11 @@ def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=F
     array([[[2., 6.]]])
     """
     name = "avg_pool_forward"
+    check_flag(name, count_padding=count_padding)
     on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
     if _enters(_forward_entry, on, count_padding, x, out, out):
         return
+    x, out = plain(name, x=x, out=out)
     check_pool(name, on, None, x=x, out=out)
     check_output(name, "out", out)
     distinct(name, out, x)
@@ -170,9 +185,11 @@ def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=F
 def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=False, count_padding=True):
     """dx[i] = the sum of dy / count over the windows with i in them; the numbers as of `avg_pool_forward`."""
     name = "avg_pool_backward"
+    check_flag(name, count_padding=count_padding)
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
     if _enters(_backward_entry, on, count_padding, dx, dy, dx):
         return
+    dx, dy = plain(name, dx=dx, dy=dy)
     check_pool(name, on, None, dx=dx, dy=dy)
     check_output(name, "dx", dx)
     distinct(name, dx, dy)
@@ -247,7 +264,7 @@ def global_avg_pool_forward(x, out):
     >>> y
     array([[3.]])
     """
-    _check_global("global_avg_pool_forward", x=x, out=out)
+    x, out = _checked_global("global_avg_pool_forward", x=x, out=out)
     distinct("global_avg_pool_forward", out, x)
     source, result = in_order(x, out)
     _run_global(_global_avg_pool_forward, source, result)
@@ -256,7 +273,7 @@ def global_avg_pool_forward(x, out):
 
 def global_avg_pool_backward(dy, dx):
     """dx = dy / elements of the image, in each of them; dy (N, C), dx (N, C, image)."""
-    _check_global("global_avg_pool_backward", dx=dx, dy=dy)
+    dx, dy = _checked_global("global_avg_pool_backward", dx=dx, dy=dy)
     distinct("global_avg_pool_backward", dx, dy)
     delta, result = in_order(dy, dx)
     _run_global(_global_avg_pool_backward, result, delta)
@@ -270,9 +287,9 @@ def _run_global(pool, images, results):
     submit(AVG_POOL, images.dtype, values, (pool,), _runtime.pays_threads(images.size), (images, results))
 
 
-def _check_global(name, **arrays):
-    """Refuse arrays that are not images and their means."""
-    (key, x), (other, means) = arrays.items()
+def _checked_global(name, **arrays):
+    """The arrays, as plain ones; refuses those that are not images and their means."""
+    (key, other), (x, means) = arrays, plain(name, **arrays)
     check_images(name, key, x)
     require_real(name, key, x.dtype)
     if 0 in x.shape[2:]:
@@ -280,5 +297,5 @@ def _check_global(name, **arrays):
     check_shape(name, other, means, x.shape[:2], key, x)
     if means.dtype != x.dtype:
         raise TypeError(f"{name}: {other} must be {x.dtype} as {key} is, got {means.dtype}")
-    output = "out" if other == "out" else key
-    check_output(name, output, arrays[output])
+    check_output(name, *((other, means) if other == "out" else (key, x)))
+    return x, means

@@ -16,7 +16,7 @@ explains how it is read off the images.
 
 import numpy as np
 
-from fastbp.kernels._arrays import check_number, check_output, check_shape, require_real, unflat
+from fastbp.kernels._arrays import check_number, check_output, check_shape, factors, plain, require_real, shown, unflat
 from fastbp.kernels._program import in_order
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.correlate import Correlation, correlate_images
@@ -55,11 +55,11 @@ def conv_windows(name, x, w, stride, padding, dilation, groups, key="x"):
 def check_groups(name, channels, filters, groups):
     """Refuse ``groups`` that do not divide both numbers."""
     if not isinstance(groups, int | np.integer) or isinstance(groups, bool) or groups < 1:
-        raise ValueError(f"{name}: groups must be a positive integer, got {groups!r}")
+        raise ValueError(f"{name}: groups must be a positive integer, got {shown(groups)}")
     if channels % groups or filters % groups:
         raise ValueError(
             f"{name}: groups must divide the channels and the filters, got {channels} channels, "
-            f"{filters} filters, {groups} groups"
+            f"{filters} filters, {shown(groups)} groups"
         )
 
 
@@ -71,7 +71,7 @@ def _check(name, on, optional, pool=None, **arrays):
     (key, x), w = next(iter(arrays.items())), arrays["w"]
     require_real(name, key, x.dtype)
     if not isinstance(pool, Pooled | None):
-        raise TypeError(f"{name}: pool must be a Pooled or None, got {pool!r}")
+        raise TypeError(f"{name}: pool must be a Pooled or None, got {shown(pool)}")
     of_pool = None if pool is None else pool.windows(name, on.output)
     output = len(x), len(w), *(on if of_pool is None else of_pool).output
     shapes = {
@@ -116,6 +116,7 @@ def conv_activation_forward(
 
     With a `Pooled` ``pool``, out is the maximum pool of that, and ``pool.index`` is written, too.
     """
+    x, w, b, out = plain(name, x=x, w=w, b=b, out=out)
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
     of_pool = _check(name, on, "b", pool, x=x, w=w, b=b, out=out)
     check_activation(name, activation)
@@ -123,6 +124,7 @@ def conv_activation_forward(
     _check_outputs(name, {"x": x, "w": w, "b": b}, out=out, **({} if pool is None else {"index": pool.index}))
     source, weight, bias, result = in_order(x, w, b, out)
     walk = walk_forward(pool, of_pool, result)
+    (slope,) = factors(x.dtype, slope)
     _correlate(on, Correlation(source, weight, bias, None, result, groups, False, ACTIVATE, activation, slope, walk))
     unflat(result, out)
 
@@ -181,6 +183,7 @@ def conv_backward(dy, x, w, dx, dw, db, l2=0.0, *, stride=1, padding=0, dilation
         As in `conv_forward`.
     """
     numbers = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    dy, x, w, dx, dw, db = plain(name, dy=dy, x=x, w=w, dx=dx, dw=dw, db=db)
     on = conv_windows(name, x, w, **numbers)
     _check(name, on, "dx dw db", x=x, w=w, dy=dy, dx=dx, dw=dw, db=db)
     _check_outputs(name, {"dy": dy, "x": x, "w": w}, dx=dx, dw=dw, db=db)
@@ -229,6 +232,7 @@ def conv_delta(
     ValueError, TypeError
         As in `conv_forward`.
     """
+    delta, w, h, dx = plain(name, delta=delta, w=w, h=h, dx=dx)
     on = conv_windows(name, dx, w, stride, padding, dilation, groups, "dx")
     of_pool = _check(name, on, "h", pool, dx=dx, w=w, delta=delta, h=h)
     check_activation(name, activation)
@@ -237,6 +241,7 @@ def conv_delta(
     source, weight, below, result = in_order(delta, w, h, dx)
     is_sloped = h is not None and activation != IDENTITY
     form = SLOPE if is_sloped and on.stride[-1] == 1 else ACTIVATE
+    (slope,) = factors(dx.dtype, slope)
     of_tile = (activation, slope) if form == SLOPE else (IDENTITY, 0.0)
     walk = walk_back(pool, of_pool, source)
     _correlate(on, Correlation(source, weight, None, below, result, groups, True, form, *of_tile, walk))
@@ -295,13 +300,14 @@ def conv_gradient(
     ValueError, TypeError
         As in `conv_forward`.
     """
+    delta, x, w, dw, db = plain(name, delta=delta, x=x, w=w, dw=dw, db=db)
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
     of_pool = _check(name, on, "db", pool, x=x, w=w, delta=delta, dw=dw, db=db)
     check_number(name, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
     ordered = in_order(delta, x, w, dw, db)
     walk = walk_back(pool, of_pool, ordered[0])
-    _add_taps(on, groups, *ordered, (1.0, 2 * l2, 1.0 if accumulate else 0.0), walk)
+    _add_taps(on, groups, *ordered, factors(x.dtype, 1.0, 2 * l2, 1.0 if accumulate else 0.0), walk)
     _copy_back(ordered[3:], (dw, db))
 
 
@@ -311,11 +317,13 @@ def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation
     w <- w - lr (dw + 2 l2 w),   b <- b - lr db;   arrays and errors as in `conv_gradient`.
     """
     name = "conv_sgd_update"
+    delta, x, w, b = plain(name, delta=delta, x=x, w=w, b=b)
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
     of_pool = _check(name, on, "b", pool, x=x, w=w, delta=delta, b=b)
     check_number(name, lr=lr, l2=l2)
     _check_outputs(name, {"delta": delta, "x": x}, w=w, b=b)
     source, images, weight, bias = in_order(delta, x, w, b)
     walk = walk_back(pool, of_pool, source)
-    _add_taps(on, groups, source, images, None, weight, bias, (-lr, 2 * l2, 0.0), walk, descends=True)
+    rates = factors(x.dtype, -lr, 2 * l2, 0.0)
+    _add_taps(on, groups, source, images, None, weight, bias, rates, walk, descends=True)
     _copy_back((weight, bias), (w, b))

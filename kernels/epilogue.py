@@ -15,6 +15,8 @@ be cached by Numba. They are branched on once per tile.
 
 import numpy as np
 
+from fastbp.kernels._arrays import shown
+
 LINEAR, DESCENT, ACTIVATE, SLOPE = 0, 1, 2, 3
 
 IDENTITY, RELU, LEAKY_RELU, SIGMOID, TANH = 0, 1, 2, 3, 4
@@ -24,7 +26,7 @@ NAMES = ("identity", "relu", "leaky_relu", "sigmoid", "tanh")
 def check_activation(name, activation):
     """Refuse a number that names no activation."""
     if not isinstance(activation, int | np.integer) or not IDENTITY <= activation <= TANH:
-        raise ValueError(f"{name}: activation must be an integer from {IDENTITY} to {TANH}, got {activation!r}")
+        raise ValueError(f"{name}: activation must be an integer from {IDENTITY} to {TANH}, got {shown(activation)}")
 
 
 def emit_linear(v, acc, addend, alpha, beta):

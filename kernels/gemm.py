@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import require_real
+from fastbp.kernels._arrays import check_number, check_output, plain, require_real
 from fastbp.kernels._cpu import LINE_BYTES
 from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import itemsize, load, pointer_at, prefetch, shift, store
@@ -197,28 +197,57 @@ def gemm(a, b, out, d=None, bias=None, form=LINEAR, activation=IDENTITY, alpha=1
     if recorder():
         _record(a, b, out, d, bias, form, activation, alpha, beta, slope, part)
         return
-    product = _runtime.own.calls.get(out.dtype.char) or _new_product(out.dtype)
+    dtype = out.dtype
+    product = _runtime.own.calls.get(dtype) or _new_product(dtype)
     if bias is None:
-        bias = product.no_bias if form != ACTIVATE else _zeros(out.shape[1], out.dtype)
+        bias = product.no_bias if form != ACTIVATE else _zeros(out.shape[1], dtype)
     if d is None:
         d = out
+    is_plain = type(a) is type(b) is type(out) is type(d) is type(bias) is np.ndarray
+    if not (is_plain and dtype == a.dtype == b.dtype == d.dtype == bias.dtype):
+        a, b, out, d, bias = _checked(a, b, out, d, bias)
     try:
         status = product.gemm(a, b, out, d, bias, form, activation, alpha, beta, slope, part, product.address)
-    except TypeError as error:
-        raise _refused(error, a, b, out, d, bias, form, activation, alpha, beta, slope, part) from None
+    except TypeError:
+        _checked(a, b, out, d, bias)
+        check_number("gemm", form=form, activation=activation, alpha=alpha, beta=beta, slope=slope, part=part)
+        raise
     if status:
         _finish(status, product, a, b, out, d, bias, form, activation, alpha, beta, slope, part)
 
 
-def _refused(error, *operands):
-    """The ``error`` with the arrays that it is about."""
-    return gemm_entry.reworded(error, (*operands, 0))
+def _checked(*operands):
+    """The operands as plain arrays; TypeError that names the first one that does not fit."""
+    keys = "a", "b", "out", "d", "bias"
+    made = plain("gemm", **dict(zip(keys, operands, strict=True)))
+    for key, x in zip(keys, made, strict=True):
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"gemm: {key} must be an array, got {type(x).__name__}")
+        require_real("gemm", key, x.dtype)
+        axes, dtype = 1 if key == "bias" else 2, made[0].dtype
+        if x.ndim != axes or x.dtype != dtype:
+            raise TypeError(
+                f"gemm: {key} must be a {axes}-dimensional {dtype} array, got {x.ndim}-dimensional {x.dtype}"
+            )
+        if not x.flags.aligned:
+            raise TypeError(f"gemm: {key} is not aligned to its dtype; copy it first")
+    check_output("gemm", "out", made[2])
+    return made
+
+
+def _wrong(status, *operands):
+    """The error that a negative status stands for."""
+    a, b, out, d, bias = _checked(*operands)
+    shapes = f"a {a.shape}, b {b.shape}, out {out.shape}, d {d.shape}, bias {bias.shape}"
+    return ValueError(f"gemm: {WRONG[status]}; got {shapes}")
 
 
 def multiply(a, b, out):
     """out = a b: `gemm` with nothing else, at 0.3 us less of the 1.2 that the call of one takes."""
-    product = _runtime.own.calls.get(out.dtype.char)
-    if product is None:  # the first one, or a program is being recorded
+    dtype = out.dtype
+    product = _runtime.own.calls.get(dtype)
+    is_plain = type(a) is type(b) is type(out) is np.ndarray and dtype == a.dtype == b.dtype
+    if product is None or not is_plain:  # the first one, or a program is being recorded; or not just an array
         gemm(a, b, out)
         return
     try:
@@ -233,7 +262,7 @@ def multiply(a, b, out):
 def _finish(status, product, a, b, out, d, bias, *rest):
     """Do what the entries left to do, or say what is wrong."""
     if status < 0:
-        raise _refused(ValueError(WRONG[status]), a, b, out, d, bias, *rest)
+        raise _wrong(status, a, b, out, d, bias)
     if status & ENLARGE:
         product.enlarge()
         gemm(a, b, out, d, bias, *rest)
@@ -241,7 +270,7 @@ def _finish(status, product, a, b, out, d, bias, *rest):
         run(product.steps_for(status), _runtime.team())
         product.busy[0] = 0
     elif status & BUSY:
-        _runtime.own.calls.pop(out.dtype.char, None)  # whoever uses it keeps it
+        _runtime.own.calls.pop(out.dtype, None)  # whoever uses it keeps it
         gemm(a, b, out, d, bias, *rest)
     elif status & COPY:
         result = np.array(out, order="C")
@@ -254,7 +283,7 @@ def _finish(status, product, a, b, out, d, bias, *rest):
 def _new_product(dtype):
     require_real("gemm", "out", dtype)
     _runtime.team()  # decides on the number of threads
-    return _runtime.own.calls.setdefault(dtype.char, _Product(dtype))
+    return _runtime.own.calls.setdefault(dtype, _Product(dtype))
 
 
 def _record(a, b, out, d, bias, form, *rest):
@@ -264,11 +293,10 @@ def _record(a, b, out, d, bias, form, *rest):
     product.record["work_size"] = 2**62  # the program gives the workspace at its end
     if bias is None:
         bias = _zeros(out.shape[1] if form == ACTIVATE else 0, out.dtype)
-    if d is None:
-        d = out
+    a, b, out, d, bias = _checked(a, b, out, out if d is None else d, bias)
     status = product.gemm(a, b, out, d, bias, form, *rest, product.address)
     if status < 0:
-        raise _refused(ValueError(WRONG[status]), a, b, out, d, bias, form, *rest)
+        raise _wrong(status, a, b, out, d, bias)
     if status & COPY:
         raise NotRecordable
     if status & CUT:

@@ -11,7 +11,7 @@ window has elements.
 import math
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_output, check_shape, distinct, require_real, unflat
+from fastbp.kernels._arrays import check_output, check_shape, distinct, plain, require_real, unflat
 from fastbp.kernels._jit import inner, task
 from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, store
 from fastbp.kernels._program import addresses_of, in_order, submit
@@ -107,6 +107,7 @@ def im2col(x, cols, size, stride=1, padding=0, dilation=1):
     array([[1., 2., 3.],
            [2., 3., 0.]])
     """
+    x, cols = plain("im2col", x=x, cols=cols)
     on = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
     source, result = in_order(x, cols)
     _run(_im2col, on, source, result)
@@ -125,6 +126,7 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
     >>> x
     array([[[1., 2., 1.]]])
     """
+    x, cols = plain("col2im", x=x, cols=cols)
     on = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
     source, result = in_order(cols, x)
     _run(_col2im, on, result, source)

@@ -13,10 +13,22 @@ import numpy as np
 from numba import carray, types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, alike, check_number, check_output, distinct, flat, require_real, rows, unflat
+from fastbp.kernels._arrays import (
+    CHUNK,
+    alike,
+    check_number,
+    check_output,
+    distinct,
+    factors,
+    flat,
+    plain,
+    require_real,
+    rows,
+    unflat,
+)
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import array, index, inner, kernel, task, vector
-from fastbp.kernels._pointers import address, overlap, pointer, pointer_at
+from fastbp.kernels._pointers import address, is_aligned, overlap, pointer, pointer_at
 from fastbp.kernels._program import NotRecordable, address_of, addresses_of, in_order, recorder, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
@@ -37,39 +49,43 @@ def _in_order(parts, n):
     return total
 
 
-# row_loss has one place more than there are rows: for the loss itself.
+# row_loss has one place more than there are rows: for the loss itself. In the others lie the labels of rows until these
+# have a loss.
 _SOFTMAX_CROSS_ENTROPY = Record("u labels delta row_loss rows columns", "one")
 NOT_FINITE, WRONG_LABEL = 1, 2
+_LABELS = np.dtype(np.int64)
 
 
 @task(_SOFTMAX_CROSS_ENTROPY)
 def _check_labels(p, t, threads):
-    """WRONG_LABEL if one is out of range, before anything is read by it."""
-    labels = carray(pointer_at(p.labels, p.rows), p.rows)
+    """Copy the labels, which another thread may change at any time; WRONG_LABEL if a copy is out of range."""
+    labels, copies = carray(pointer_at(p.labels, p.rows), p.rows), carray(pointer_at(p.row_loss, p.rows), p.rows)
     for n in range(p.rows):
-        if labels[n] < 0 or labels[n] >= p.columns:
+        label = labels[n]
+        if label < 0 or label >= p.columns:
             return WRONG_LABEL
+        copies[n] = label
     return 0
 
 
 @task(_SOFTMAX_CROSS_ENTROPY)
 def _softmax_cross_entropy(p, t, threads):
-    """delta and the loss of every row, for share ``t`` of the rows."""
+    """delta and the loss of every row, for share ``t`` of the rows; `_check_labels` has run."""
     N, O = p.rows, p.columns
     u, delta = carray(pointer_at(p.u, p.one), (N, O)), carray(pointer_at(p.delta, p.one), (N, O))
-    labels, row_loss = carray(pointer_at(p.labels, N), N), carray(pointer_at(p.row_loss, 0.0), N + 1)
+    labels, row_loss = carray(pointer_at(p.row_loss, N), N), carray(pointer_at(p.row_loss, 0.0), N + 1)
     size = p.one * N
     start, stop = share(N, 1, t, threads)
     for first in range(start, stop, rows_per_block(O)):
         behind = min(stop, first + rows_per_block(O))
         exponentials(u[first:behind], delta[first:behind])
         for n in range(first, behind):
-            s = total(delta[n])
-            row_loss[n] = math.log(s) - (u[n, labels[n]] - maximum(u[n]))
+            s, label = total(delta[n]), labels[n]
+            row_loss[n] = math.log(s) - (u[n, label] - maximum(u[n]))
             scale = p.one / (s * size)
             for j in range(O):
                 delta[n, j] *= scale
-            delta[n, labels[n]] -= p.one / size
+            delta[n, label] -= p.one / size
     return 0
 
 
@@ -97,6 +113,8 @@ def _enter(steps, threads, u, labels, delta, row_loss):
         return False
     if overlap(delta, u) or overlap(delta, labels):
         return False
+    if not (is_aligned(u) and is_aligned(labels) and is_aligned(delta)):
+        return False
     p = _record(steps[0, 1], pointer(u))
     p.u, p.labels, p.delta, p.row_loss = address(u), address(labels), address(delta), address(row_loss)
     p.rows, p.columns, p.one = N, O, 1
@@ -111,6 +129,10 @@ _labels_entry = Entry(
 def _labels_loss(u, labels, delta):
     """`softmax_cross_entropy` with class indices; None where arrays or labels do not fit, or the loss is not finite."""
     try:
+        if not (type(u) is type(labels) is type(delta) is np.ndarray and u.dtype == delta.dtype):
+            return None
+        if labels.dtype != _LABELS:
+            return None
         sums, work = np.empty(len(u) + 1), u.size * WORK_PER_ELEMENT
         return sums.item(-1) if _labels_entry.run(u.dtype, work, u, labels, delta, sums) else None
     except REFUSED:
@@ -125,7 +147,7 @@ def _any_labels_loss(u, labels, delta):
     if u.ndim != 2 or delta.shape != u.shape or len(labels) != len(u) or u.size == 0:
         shapes = f"u {u.shape}, t {labels.shape}, delta {delta.shape}"
         raise ValueError(f"{name}: u and delta must be (N, O) and t (N,), with N > 0 and O > 0; got {shapes}")
-    if labels.dtype != np.int64 or delta.dtype != u.dtype:
+    if labels.dtype != _LABELS or delta.dtype != u.dtype:
         raise TypeError(
             f"{name}: t must be int64 and delta of the dtype of u; got {labels.dtype}, {delta.dtype}, {u.dtype}"
         )
@@ -283,6 +305,7 @@ def softmax_cross_entropy(u, t, delta):
     value = _labels_loss(u, t, delta)
     if value is not None:
         return value
+    u, t, delta = plain("softmax_cross_entropy", u=u, t=t, delta=delta)
     for key, x in (("u", u), ("t", t), ("delta", delta)):
         if not isinstance(x, np.ndarray):
             raise TypeError(f"softmax_cross_entropy: {key} must be an array, got {type(x).__name__}")
@@ -329,12 +352,11 @@ def sigmoid_cross_entropy(u, t, scale, delta):
 
 def _elementwise(name, function, slope, **arrays):
     """Run the task ``function``; the sum of the losses."""
-    alike(name, **arrays)
-    y, t, delta = arrays.values()
+    y, t, delta = alike(name, **arrays)
     distinct(name, delta, y, t)
     y_flat, t_flat, result = flat(y, t, delta)
     sums = np.empty(-(-y.size // CHUNK) + 1)
-    values = *addresses_of(y_flat, t_flat, result, sums), y.size, slope
+    values = *addresses_of(y_flat, t_flat, result, sums), y.size, *factors(y.dtype, slope)
     wide = _runtime.pays_threads(y.size * WORK_PER_ELEMENT), False
     submit(_ELEMENTS, y.dtype, values, (function, _sum_chunks), wide, (y_flat, t_flat, result, sums))
     unflat(result, delta)

@@ -16,11 +16,11 @@ import numpy as np
 from numba import types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_number, check_output, distinct, unflat, vectors
+from fastbp.kernels._arrays import check_number, check_output, distinct, factors, plain, unflat, vectors
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index as integer_type
 from fastbp.kernels._jit import inner, invoke, kernel, routine, task, vector
-from fastbp.kernels._pointers import address, constant, integer, load, overlap, pointer_at, shift, store
+from fastbp.kernels._pointers import address, constant, integer, is_aligned, load, overlap, pointer_at, shift, store
 from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
@@ -205,7 +205,7 @@ def walk_of(routines, on, images, y, dy, index, activation=IDENTITY, slope=0.0):
     tables = _tables(on)
     values = (
         *(routines[index.dtype].address(y.dtype), *addresses_of(images, y, dy), index.ctypes.data),
-        *(math.prod(y.shape[:2]), *tables.numbers.tolist(), activation, slope),
+        *(math.prod(y.shape[:2]), *tables.numbers.tolist(), activation, *factors(y.dtype, slope)),
     )
     return values, [a for a in (images, y, dy, index, *tables) if isinstance(a, np.ndarray)]
 
@@ -232,6 +232,8 @@ def _enter(steps, threads, walk, numbers, images, y, dy, index, activation, slop
         return False
     if overlap(images, y) or overlap(images, dy) or overlap(images, index) or overlap(index, y):
         return False
+    if not (is_aligned(images) and is_aligned(y) and is_aligned(dy)):
+        return False
     p = _record(steps[0, 1], slope)
     p.walk, p.images, p.y, p.dy, p.index = walk, address(images), address(y), address(dy), address(index)
     p.table, p.spans, p.steps, p.elements = numbers[0], numbers[1], numbers[2], numbers[3]
@@ -248,7 +250,11 @@ def _enters(routines, on, images, y, dy, index, outputs, activation=IDENTITY, sl
     """Run the task if the arrays, of which ``outputs`` are written, are just as it wants them; False if not."""
     try:
         tables, shape = _tables(on), (*images.shape[:2], *on.output)
-        if not y.shape == dy.shape == index.shape == shape or index.dtype != tables.of_index:
+        if not type(images) is type(y) is type(dy) is type(index) is np.ndarray:
+            return False
+        if not images.dtype == y.dtype == dy.dtype or index.dtype != tables.of_index or not index.flags.aligned:
+            return False
+        if not y.shape == dy.shape == index.shape == shape:
             return False
         if not all(array.flags.carray for array in outputs):
             return False
@@ -296,6 +302,7 @@ def max_pool_forward(x, out, index, size, stride=None, padding=0, dilation=1, *,
     on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
     if _enters(pool_planes, on, x, out, out, index, (out, index)):
         return
+    x, out, index = plain(name, x=x, out=out, index=index)
     check_pool(name, on, index_dtype(on.size), x=x, out=out, index=index)
     check_output(name, "out", out)
     check_output(name, "index", index)
@@ -326,6 +333,7 @@ def max_pool_delta(
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
     if _enters(place_planes, on, dx, y, dy, index, (dx,), activation, slope):
         return
+    dx, dy, index, y = plain(name, dx=dx, dy=dy, index=index, y=y)
     check_pool(name, on, index_dtype(on.size), dx=dx, dy=dy, index=index, y=y)
     check_activation(name, activation)
     check_number(name, slope=slope)

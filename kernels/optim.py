@@ -1,12 +1,13 @@
 """Optimizers: updates of a parameter in place."""
 
+import numpy as np
 from numba import carray
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import CHUNK, alike, check_number, flat, same_or_distinct, unflat, vectors
+from fastbp.kernels._arrays import CHUNK, alike, check_number, factors, flat, same_or_distinct, unflat, vectors
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index, inner, kernel, task, vector
-from fastbp.kernels._pointers import address, overlap_shifted, pointer_at
+from fastbp.kernels._pointers import address, is_aligned, overlap_shifted, pointer_at
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
@@ -37,7 +38,7 @@ _record = SGD.at
 
 @kernel(lambda real: (STEPS, index, vector(real), vector(real, out=True), real, real))
 def _enter(steps, threads, g, w, lr, l2):
-    if g.size != w.size or overlap_shifted(g, w):
+    if g.size != w.size or overlap_shifted(g, w) or not (is_aligned(g) and is_aligned(w)):
         return False
     p = _record(steps[0, 1], lr)
     p.g, p.w, p.size, p.lr, p.decay = address(g), address(w), w.size, lr, l2 + l2
@@ -79,13 +80,14 @@ def sgd_update(g, w, lr, l2=0.0):
         check_number("sgd_update", lr=lr, l2=l2)
     work = getattr(w, "size", 0) * _WORK_PER_ELEMENT
     try:
-        if g.shape == w.shape and _entry.run(w.dtype, work, *vectors(g, w), lr, l2):
+        fit = type(g) is type(w) is np.ndarray and g.dtype == w.dtype and g.shape == w.shape
+        if fit and _entry.run(w.dtype, work, *vectors(g, w), lr, l2):
             return
     except REFUSED:
         pass  # what follows says why, or makes copies
-    alike("sgd_update", g=g, w=w)
+    g, w = alike("sgd_update", g=g, w=w)
     same_or_distinct("sgd_update", w, g)
     gradient, weight = flat(g, w)
-    values = *addresses_of(gradient, weight), w.size, lr, 2 * l2
+    values = *addresses_of(gradient, weight), w.size, *factors(w.dtype, lr, 2 * l2)
     submit(SGD, w.dtype, values, (_sgd_update,), _runtime.pays_threads(work), (gradient, weight))
     unflat(weight, w)

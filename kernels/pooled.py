@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.kernels._arrays import check_number, check_shape
+from fastbp.kernels._arrays import check_number, check_shape, plain
 from fastbp.kernels.epilogue import IDENTITY, check_activation
 from fastbp.kernels.max_pool import MAX_POOL, index_dtype, place_planes, pool_planes, walk_of
 from fastbp.kernels.pool import pool_windows
@@ -51,7 +51,8 @@ class Pooled:
             arrays.append(("y", self.y, out.dtype))
         elif self.activation != IDENTITY:
             raise ValueError(f"{name}: pool.y is missing: the derivative of an activation needs it")
-        for other, array, dtype in arrays:
+        for other, given, dtype in arrays:
+            (array,) = plain(name, **{f"pool.{other}": given})
             check_shape(name, f"pool.{other}", array, out.shape, key, out)
             if array.dtype != dtype or not array.flags.c_contiguous:
                 raise TypeError(f"{name}: pool.{other} must be a C-ordered array of {dtype}, got {array.dtype}")

@@ -19,13 +19,14 @@ FIRST, LAST, LARGE = 1, 2, 4
 WHOLE = FIRST | LAST
 # Status of a described product: nothing is left to do, or these bits, or what is wrong.
 DONE, RUN, WIDE, PACKED, ENLARGE, COPY, CUT, BUSY = 0, 8, 16, 32, 64, 128, 256, 512
-_SHAPES, _SHAPE_OF_D, _SHAPE_OF_BIAS, _FORM, _ACTIVATION, _STRIDES, _OVERLAP, _OVERLAP_OF_D = range(-8, 0)
+_SHAPES, _SHAPE_OF_D, _SHAPE_OF_BIAS, _FORM, _ACTIVATION, _ALIGNMENT, _STRIDES, _OVERLAP, _OVERLAP_OF_D = range(-9, 0)
 WRONG = {
     _SHAPES: "a must be (M, K), b (K, N) and out (M, N)",
     _SHAPE_OF_D: "d must have the shape of out",
     _SHAPE_OF_BIAS: "bias must be (N,) for out (M, N)",
     _FORM: "form must be one of the constants of epilogue.py",
     _ACTIVATION: "activation must be one of the constants of epilogue.py",
+    _ALIGNMENT: "arrays must be aligned to their dtype",
     _STRIDES: "strides must be multiples of the element size",
     _OVERLAP: "the output must not overlap an input",
     _OVERLAP_OF_D: "the output must not overlap its second operand without being it",
@@ -144,11 +145,13 @@ def _check(p, size):
     if not IDENTITY <= p.activation <= TANH:
         return _ACTIVATION
     reads_d = _reads_d(p)
-    strides = p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
+    addresses, strides = p.a | p.b | p.c, p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
     if reads_d:
-        strides |= p.d_row | p.d_column
+        addresses, strides = addresses | p.d, strides | p.d_row | p.d_column
     if p.form == ACTIVATE:
-        strides |= p.bias_step
+        addresses, strides = addresses | p.bias, strides | p.bias_step
+    if addresses % size != 0:
+        return _ALIGNMENT
     if strides % size != 0:
         return _STRIDES
     c = _range(p.c, p.rows, p.c_row, p.columns, p.c_column, size)

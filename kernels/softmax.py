@@ -8,13 +8,14 @@ Subtracting the row's maximum keeps every exponential at most 1. A row with NaN 
 
 import math
 
+import numpy as np
 from numba import carray
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import alike, distinct, same_or_distinct, unflat
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import array, index, inner, kernel, task
-from fastbp.kernels._pointers import address, overlap_shifted, pointer, pointer_at
+from fastbp.kernels._pointers import address, is_aligned, overlap_shifted, pointer, pointer_at
 from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.activation import WORK_PER_ELEMENT
@@ -123,6 +124,8 @@ def _enter(steps, threads, dy, y, out):
         return False
     if overlap_shifted(dy, out) or overlap_shifted(y, out):
         return False
+    if not (is_aligned(dy) and is_aligned(y) and is_aligned(out)):
+        return False
     p = _record(steps[0, 1], pointer(out))
     p.dy, p.y, p.out, p.rows, p.columns, p.one = address(dy), address(y), address(out), out.shape[0], out.shape[1], 1
     return finish(steps, threads)
@@ -142,11 +145,12 @@ def _run(name, **arrays):
     *inputs, out = arrays.values()
     work = getattr(out, "size", 0) * WORK_PER_ELEMENT
     try:
-        if _ENTRIES[name].run(out.dtype, work, inputs[0], inputs[-1], out):
+        fit = all([type(x) is np.ndarray and x.dtype == out.dtype for x in inputs]) and type(out) is np.ndarray
+        if fit and _ENTRIES[name].run(out.dtype, work, inputs[0], inputs[-1], out):
             return
     except REFUSED:
         pass  # what follows says why, or makes copies
-    alike(name, **arrays)
+    *inputs, out = alike(name, **arrays)
     if out.ndim != 2:
         raise TypeError(f"{name}: arrays must be 2-dimensional, got the shape {out.shape}")
     same_or_distinct(name, out, *inputs)
@@ -192,7 +196,8 @@ def softmax_backward(dy, y, dx):
 
 def log_softmax_forward(x, out):
     """Logarithm of the softmax of every row, by log-sum-exp. As `softmax_forward`, but ``out`` must not be ``x``."""
-    distinct("log_softmax_forward", out, x)
+    if isinstance(x, np.ndarray) and isinstance(out, np.ndarray):
+        distinct("log_softmax_forward", out, x)
     _run("log_softmax_forward", x=x, out=out)
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.kernels._arrays import check_flag, shown
+
 MOST = 2**31 - 1  # of every number: products of two of them are integers of 64 bits
 AXES = 3  # compiled code sees every image as (N, C, D, H, W)
 IMAGE, SIZE, STRIDE, DILATION, BEFORE, OUTPUT = range(6)  # columns of `Windows.table`
@@ -109,6 +111,7 @@ def windows(
     >>> windows("conv2d", (5, 5), 3, stride=2, padding=1).output
     (3, 3)
     """
+    check_flag(name, ceil=ceil)
     find = _windows_known if all(map(_is_plain, (size, stride, padding, dilation))) else _windows
     return find(name, tuple(image), size, stride, padding, dilation, ceil)
 
@@ -155,14 +158,14 @@ def _sides(
     """Padding (before, behind) of every axis."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
-            raise ValueError(f'{name}: padding must be integers, "same" or "valid", got {padding!r}')
+            raise ValueError(f'{name}: padding must be integers, "same" or "valid", got {shown(padding)}')
         if padding == "valid":
             return [(0, 0)] * len(image)
         total = [max(0, (-(-n // s) - 1) * s + r - n) for n, s, r in zip(image, stride, reach, strict=True)]
         return [(n // 2, n - n // 2) for n in total]
     if isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding):
         if len(padding) != len(image):
-            raise ValueError(f"{name}: padding must have {len(image)} pairs, got {padding!r}")
+            raise ValueError(f"{name}: padding must have {len(image)} pairs, got {shown(padding)}")
         pairs = (_per_axis(name, "padding", side, 2, 0) for side in padding)
         return [(before, behind) for before, behind in pairs]
     return [(n, n) for n in _per_axis(name, "padding", padding, len(image), 0)]
@@ -171,19 +174,19 @@ def _sides(
 def _per_axis(name: str, key: str, value: Any, axes: int, least: int) -> tuple[int, ...]:
     """``value`` as one integer per axis, each at least ``least``."""
     wanted = f"one integer or {axes} integers" if axes > 1 else "an integer"
-    values = value if isinstance(value, Sequence) else (value,) * axes
+    values = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,) * axes
     try:
         numbers = tuple(map(index, values))
     except TypeError:
         numbers = None
     if numbers is None or any(isinstance(number, bool) for number in values):
-        raise TypeError(f"{name}: {key} must be {wanted}, got {value!r}")
+        raise TypeError(f"{name}: {key} must be {wanted}, got {shown(value)}")
     if len(numbers) != axes:
-        raise ValueError(f"{name}: {key} must be {wanted}, got {value!r}")
+        raise ValueError(f"{name}: {key} must be {wanted}, got {shown(value)}")
     if any(number > MOST for number in numbers):
-        raise ValueError(f"{name}: {key} must be at most {MOST}, got {value!r}")
+        raise ValueError(f"{name}: {key} must be at most {MOST}, got {shown(value)}")
     if any(number < least for number in numbers):
-        raise ValueError(f"{name}: {key} must be {'positive' if least else 'at least 0'}, got {value!r}")
+        raise ValueError(f"{name}: {key} must be {'positive' if least else 'at least 0'}, got {shown(value)}")
     return numbers
 
 

@@ -128,6 +128,21 @@ def test_divergence_warns_of_nothing_else():
         fit(optimizer=fb.SGD(1e30), l2=1.0, epochs=3)
 
 
+@pytest.mark.parametrize("changes", [{"optimizer": fb.SGD(1e308)}, {"l2": 1e300}], ids=["rate", "decay"])
+@pytest.mark.parametrize("optimizer", [fb.SGD, type("Other", (fb.SGD,), {})])
+def test_numbers_beyond_the_dtype_are_a_divergence_too(changes, optimizer):
+    """They are infinite in float32."""
+    changes = {"optimizer": optimizer(0.1), **changes}
+    changes["optimizer"] = optimizer(changes["optimizer"].lr)
+    convolutional = fb.Sequential(
+        *(fb.Conv2d(3, 3), fb.LeakyReLU(1e300), fb.MaxPool2d(2), fb.Conv2d(3, 2), fb.Flatten(), fb.Affine(10)),
+        input_shape=(1, 8, 8), seed=0,
+    )  # fmt: skip
+    for net, x in ((make_net(), X), (convolutional, X.reshape(-1, 1, 8, 8))):
+        with pytest.raises(FloatingPointError, match="try a lower rate"):
+            fit(x, net=net, epochs=3, **changes)
+
+
 @pytest.mark.parametrize(
     ("layer", "loss"), [(fb.Softmax, fb.SoftmaxCrossEntropy), (fb.Sigmoid, fb.SigmoidCrossEntropy)]
 )

@@ -308,7 +308,7 @@ def test_a_product_inside_another_one():
     (a, b), (c, d) = operands(90, 80, 70, np.float64), operands(75, 95, 85, np.float64, 7)
     outer, inner = np.empty((90, 80)), np.empty((75, 95))
     kernels.matmul(a, b, outer)
-    described = _runtime.own.calls["d"]
+    described = _runtime.own.calls[outer.dtype]
     outer[:] = 0
     status = described.matmul(a, b, outer, described.address)
     assert status & RUN
@@ -323,7 +323,7 @@ def test_a_product_inside_another_one():
 def test_a_workspace_that_cannot_be_had(monkeypatch):
     a, b = operands(300, 1200, 1200, np.float32)
     out = np.empty((300, 1200), np.float32)
-    _runtime.own.calls.pop("f", None)
+    _runtime.own.calls.pop(out.dtype, None)
 
     def interrupted(elements, dtype):
         raise KeyboardInterrupt

@@ -111,7 +111,6 @@ def test_a_layer_of_the_users_can_tell():
 # --- NaN and infinity -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_first_node_with_nan_or_infinity_is_named():
     x = Variable([1.0, -4.0], "x")
     with graph.detect_anomaly():
@@ -132,7 +131,6 @@ def test_the_first_node_with_nan_or_infinity_is_named():
         y.forward()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_first_gradient_with_nan_or_infinity_is_named():
     x = Variable([0.0, 4.0], "x")
     y = graph.sum(graph.sqrt(x) * 2)
@@ -145,7 +143,6 @@ def test_the_first_gradient_with_nan_or_infinity_is_named():
         y.backward()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_infinity_that_sums_make_and_nan_to_start_from():
     a = Variable([[1e300]], "a")
     y = graph.sum(a @ [[1e8]]) + graph.sum(a @ [[1e308]]) * 1.0 + graph.sum(a * 1e-3) + graph.sum(a @ [[1e308]]) * 1.0
@@ -156,7 +153,6 @@ def test_infinity_that_sums_make_and_nan_to_start_from():
         (w * w).backward([np.nan])
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_nan_in_a_leaf_and_on_the_way_forward_again():
     x = Variable([1.0, np.nan], "x")
     with graph.detect_anomaly(), pytest.raises(FloatingPointError, match="x holds nan"):
@@ -174,6 +170,4 @@ def test_nan_in_a_leaf_and_on_the_way_forward_again():
 def test_anomalies_are_ignored_outside():
     with graph.detect_anomaly():
         pass
-    with pytest.warns(RuntimeWarning, match="divide by zero"):
-        y = graph.log(Variable(0.0))
-    assert np.isinf(y.value)
+    assert np.isinf(graph.log(Variable(0.0)).value)

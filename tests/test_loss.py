@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastbp import kernels
-from fastbp.kernels import _runtime
+from fastbp.kernels import _program, _runtime
 from fastbp.kernels._arrays import CHUNK
+from fastbp.kernels.loss import _SOFTMAX_CROSS_ENTROPY, _check_labels, _mean_loss, _softmax_cross_entropy
 
 DTYPES = pytest.mark.parametrize("dtype", strategies.DTYPES)
 NO = st.one_of(strategies.MN, st.sampled_from([(1, 20_000), (20_001, 2), (3000, 10)]))
@@ -227,3 +228,17 @@ def test_squared_error_and_its_half():
     assert delta[0, 0] == 26
     assert kernels.squared_error(np.array([[33.0]]), np.array([[20.0]]), 0.5, delta) == 84.5
     assert delta[0, 0] == 13
+
+
+@DTYPES
+def test_labels_are_read_once(dtype):
+    """Another thread may change them between the check and the use."""
+    u, labels, delta, expected = strategies.normal(0, (40, 5), dtype), np.arange(40) % 5, *np.empty((2, 40, 5), dtype)
+    value, sums = kernels.softmax_cross_entropy(u, labels, expected), np.empty(41)
+    call = _program.Call(_SOFTMAX_CROSS_ENTROPY, u.dtype, _check_labels, _softmax_cross_entropy, _mean_loss)
+    call.record[0] = (*(x.ctypes.data for x in (u, labels, delta, sums)), *u.shape, 1.0)
+    assert _program.run(call.steps[:1], 1) == 0
+    labels[:] = 2**60
+    assert _program.run(call.steps[1:], 1) == 0
+    assert sums[-1] == value
+    reference.assert_bitwise(delta, expected)

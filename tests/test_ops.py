@@ -248,7 +248,6 @@ KINKS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 @pytest.mark.parametrize("name", KINKS)
 def test_points_without_derivative(name):
     function, inputs, count, gradients = KINKS[name]
@@ -272,7 +271,6 @@ def test_points_without_derivative(name):
             np.testing.assert_array_equal(x.grad, expected)
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("name", [name for name, row in KINKS.items() if row[2]])
 def test_gradients_are_not_checked_within_reach_of_a_kink(name):
     function, inputs, _, _ = KINKS[name]
@@ -305,13 +303,12 @@ def test_jumps_of_what_is_made_from_comparisons_are_kinks(function):
 def test_power_by_base_and_by_exponent():
     """What counts is by which of them a gradient is wanted."""
     numbers = [-2.0, 0.0, 0.0, 0.0, 3.0], [2.0, 2.0, 0.0, -1.0, 0.5]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for constant_base, constant_exponent, undefined in [(False, True, 1), (True, False, 3), (False, False, 3)]:
-            x, p = Variable(numbers[0], constant=constant_base), Variable(numbers[1], constant=constant_exponent)
-            report = graph.undefined(x**p, np.ones(5))
-            assert sum(entry.elements for entry in report) == undefined
-        report = fb.check_gradients(Variable([-2.0, 3.0]) ** Variable([2.0, 2.0], "p"))
-        assert (report.checked, report.skipped) == (3, 1)
+    for constant_base, constant_exponent, undefined in [(False, True, 1), (True, False, 3), (False, False, 3)]:
+        x, p = Variable(numbers[0], constant=constant_base), Variable(numbers[1], constant=constant_exponent)
+        report = graph.undefined(x**p, np.ones(5))
+        assert sum(entry.elements for entry in report) == undefined
+    report = fb.check_gradients(Variable([-2.0, 3.0]) ** Variable([2.0, 2.0], "p"))
+    assert (report.checked, report.skipped) == (3, 1)
 
 
 def test_root_of_minus_zero():
@@ -427,10 +424,16 @@ def test_no_elements(function, shape):
     [
         (lambda x: graph.max(x[:, :0], 1), r"max: there is no max of no elements, got the shape \(3, 0\)"),
         (lambda x: graph.sum(x, 2**70), r"sum: .*too large.*inputs: x \(3, 4\)"),
-        (lambda x: graph.transpose(x, 1), r"transpose: axes don't match array; inputs: x \(3, 4\)"),
+        (
+            lambda x: graph.transpose(x, 1),
+            r"transpose: axes must be the 2 axes of x in another order, got .*; inputs: x \(3, 4\)",
+        ),
         (lambda x: graph.sum(x, 2), r"sum: axis 2 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.max(x, -3), r"max: axis -3 is out of bounds.*inputs: x \(3, 4\)"),
-        (lambda x: graph.transpose(x, (0, 0)), r"transpose: repeated axis.*inputs: x \(3, 4\)"),
+        (
+            lambda x: graph.transpose(x, (0, 0)),
+            r"transpose: axes must be the 2 axes of x in another order, got .*inputs: x \(3, 4\)",
+        ),
         (lambda x: graph.split(x, 2), r"split: an axis of 3 cannot be split into 2 equal parts; inputs: x \(3, 4\)"),
         (lambda x: graph.split(x, (2, 1)), r"split: the places to split at must rise, got \(2, 1\)"),
         (lambda x: graph.broadcast_to(x, (2, 4)), r"broadcast_to: .*inputs: x \(3, 4\)"),
@@ -459,7 +462,7 @@ def test_integers_of_numpy_and_wrong_axes():
     assert graph.reshape(x, np.int64(4)).shape == graph.broadcast_to(x, np.int64(4)).shape == (4,)
     assert len(graph.split(x, np.int64(2))) == 2
     assert graph.sum(x, np.array([0])).shape == graph.sum(x, np.int64(0)).shape == ()
-    with pytest.raises(TypeError, match=r"concatenate: .*inputs: x \(4,\)"):
+    with pytest.raises(TypeError, match="concatenate: axis must be an integer, got None"):
         graph.concatenate([x, x], None)
 
 

@@ -346,3 +346,65 @@ def test_steps_of_outgrown_buffers_are_dropped():
     for n in (10, 20, 30, 20):
         net.train_step(*batch(n), loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
     assert len(net._steps._steps) == 2
+
+
+# --- parameters that are read-only ------------------------------------------------------------------------------------
+
+
+def freeze(parameter, *, frozen=True):
+    parameter.value.flags.writeable = not frozen
+
+
+@pytest.mark.parametrize("optimizer", [fb.SGD, type("Other", (fb.SGD,), {})])
+def test_parameters_that_have_become_read_only_are_left_alone(optimizer):
+    net, (x, y), sgd = network(), batch(8), optimizer(0.1)
+    last = net.parameters()[-1]
+    freeze(last)
+    with pytest.raises(ValueError, match=r"^affine_3.b is read-only: a copy.deepcopy of the network can be trained$"):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=sgd)
+    freeze(last, frozen=False)
+    for _ in range(3):
+        net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=sgd)
+    before = [p.value.copy() for p in net.parameters()]
+    freeze(last)
+    for train in (net.train_step, net.fit):
+        with pytest.raises(ValueError, match=r"^affine_3.b is read-only"):
+            train(x, y, loss=CROSS_ENTROPY, optimizer=sgd)
+    with pytest.raises(ValueError, match=r"^affine_3.b is read-only"):
+        last.value = np.zeros(CLASSES)
+    net.forward(x)
+    net.backward(np.ones((8, CLASSES)))
+    with pytest.raises(ValueError, match=r"^affine_3.b is read-only"):
+        sgd.step(net.parameters())
+    for parameter, value in zip(net.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+    assert sgd.steps == 3
+    freeze(last, frozen=False)
+    net.train_step(x, y, loss=CROSS_ENTROPY, optimizer=sgd)
+    assert not np.array_equal(last.value, before[-1])
+
+
+def test_networks_that_lie_in_files_predict_and_are_copied(tmp_path):
+    """joblib maps large arrays of what it sends to other processes into memory, read-only."""
+    layers = fb.Conv2d(3, 3), fb.ReLU(), fb.MaxPool2d(2), fb.Flatten(), fb.Affine(CLASSES), fb.Tanh()
+    net = fb.Sequential(*layers, input_shape=(2, 8, 8), seed=0)
+    x, y = np.random.default_rng(0).standard_normal((9, 2, 8, 8)).astype("f4"), np.arange(9) % CLASSES
+    net.forward(x)
+    net.backward(np.ones((9, CLASSES)))
+    mapped = copy.deepcopy(net)
+    for parameter in mapped.parameters():
+        state = vars(parameter)
+        for key in ("_value", "_grad"):
+            np.save(tmp_path / f"{parameter.name}{key}.npy", state[key])
+            state[key] = np.load(tmp_path / f"{parameter.name}{key}.npy", mmap_mode="r")
+        parameter.__setstate__(state)
+    np.testing.assert_array_equal(mapped.predict(x), net.predict(x))
+    with pytest.raises(ValueError, match=r"^conv2d_1.w is read-only: a copy.deepcopy of the network can be trained$"):
+        mapped.fit(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1))
+    mapped.forward(x)
+    mapped.backward(np.ones((9, CLASSES)))  # gradients are nobody's to protect
+    trained = copy.deepcopy(mapped)
+    for each in (net, trained):
+        each.fit(x, y, loss=CROSS_ENTROPY, optimizer=fb.SGD(0.1), epochs=2)
+    for parameter, expected in zip(trained.parameters(), net.parameters(), strict=True):
+        np.testing.assert_array_equal(parameter.value, expected.value)

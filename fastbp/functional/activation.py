@@ -8,6 +8,7 @@ import numpy.typing as npt
 from fastbp import kernels
 from fastbp._checks import Array, check_number, common_real
 from fastbp.kernels import epilogue
+from fastbp.kernels._arrays import shown
 
 _ACTIVATIONS = {
     "identity": epilogue.IDENTITY,
@@ -20,7 +21,7 @@ _ACTIVATIONS = {
 
 def code_of(name: str, activation: str) -> int:
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-        raise ValueError(f"{name}: activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
+        raise ValueError(f"{name}: activation must be one of {', '.join(_ACTIVATIONS)}, got {shown(activation)}")
     return _ACTIVATIONS[activation]
 
 

@@ -43,7 +43,11 @@ def _backward(axes: int, dy: Any, x: Any, w: Any, l2: float, numbers: Numbers) -
     delta, images, weight = common_real(dy, x, w, names=["dy", "x", "w"])
     name = f"conv{axes}d_backward"
     check_axes(name, axes, "x", images)
-    dx, dw, db = np.empty_like(images, order="C"), np.empty_like(weight, order="C"), np.empty(len(weight), delta.dtype)
+    dx, dw, db = (
+        np.empty_like(images, order="C"),
+        np.empty_like(weight, order="C"),
+        np.empty(weight.shape[:1], delta.dtype),
+    )
     kernels.conv_backward(delta, images, weight, dx, dw, db, check_number(l2, "l2"), **numbers, name=name)
     return dx, dw, db
 

@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import kernels
-from fastbp._checks import Array, as_array, check_outputs, class_targets, common_real, real_targets, share_targets
+from fastbp._checks import (
+    Array,
+    as_array,
+    check_flag,
+    check_outputs,
+    class_targets,
+    common_real,
+    real_targets,
+    share_targets,
+)
 
 
 def _loss(u: npt.ArrayLike, t: npt.ArrayLike, targets: Any) -> tuple[Array, Array, Array]:
@@ -31,8 +40,9 @@ def mean_squared_error(y: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array
 
 def squared_error(y: npt.ArrayLike, t: npt.ArrayLike, *, half: bool = False) -> tuple[float, Array]:
     """1/N sum (t - y)^2, or half of it; see `fastbp.SquaredError`."""
+    scale = 0.5 if check_flag(half, "squared_error: half") else 1.0
     outputs, targets, delta = _loss(y, t, real_targets)
-    return float(kernels.squared_error(outputs, targets, (0.5 if half else 1.0) / len(outputs), delta)), delta
+    return float(kernels.squared_error(outputs, targets, scale / len(outputs), delta)), delta
 
 
 def sigmoid_cross_entropy(u: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:

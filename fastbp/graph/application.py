@@ -8,6 +8,7 @@ from fastbp.graph.chain import Chain
 from fastbp.graph.checked import Checked, Functions
 from fastbp.graph.node import describe
 from fastbp.graph.variable import Variable, constant, nary
+from fastbp.kernels._arrays import shown
 from fastbp.layers import Layer, Parameter
 from fastbp.model import Network
 from fastbp.op import Op
@@ -54,7 +55,7 @@ def apply(op: Any, *inputs: Any) -> Any:
     if isinstance(op, type) and issubclass(op, Op):
         raise TypeError(f"an operation must be an instance: write {op.__name__}()")
     if not isinstance(op, Op):
-        raise TypeError(f"an operation must be an Op, a layer or a network, got {op!r}")
+        raise TypeError(f"an operation must be an Op, a layer or a network, got {shown(op)}")
     if not inputs:
         raise ValueError(f"{op.kind} needs at least one input")
     return nary(_checked(op), *inputs)
@@ -66,8 +67,8 @@ def _apply(op: Op, parameters: Any, inputs: tuple[Any, ...]) -> Variable:
         raise ValueError(f"{op.kind} takes one input, got {len(inputs)}")
     x = inputs[0]
     if not isinstance(x, Variable) and parameters:  # as `Sequential.forward` does
-        x = as_real(x, parameters[0].dtype, "x")
-    x = constant(x)
+        x = as_real(x, parameters[0].dtype, f"{op.kind}: x")
+    x = constant(x, op.kind)
     layer = op.net if isinstance(op, Chain) else op
     assert isinstance(layer, Network | Layer)
     try:
@@ -135,9 +136,11 @@ def custom(forward: Callable[..., Any], backward: Callable[..., Any], name: str 
     >>> x.grad
     array(0.5)
     """
+    if not isinstance(name, str):
+        raise TypeError(f"custom: name must be text, got {shown(name)}")
     for function in (forward, backward):
         if not callable(function):
-            raise TypeError(f"custom needs two functions, got {function!r}")
+            raise TypeError(f"custom needs two functions, got {shown(function)}")
     kind = name or getattr(forward, "__name__", "custom")
     op = Checked(Functions(forward, backward, "custom" if kind == "<lambda>" else kind))
 

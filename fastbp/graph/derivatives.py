@@ -12,27 +12,36 @@ from fastbp.graph.handle import check_handle
 from fastbp.graph.kinks import UndefinedReport, find
 from fastbp.graph.node import Source
 from fastbp.graph.variable import Variable
+from fastbp.kernels._arrays import shown
 from fastbp.layers import Parameter
 
 By = Variable | Parameter
 
 
-def source_of(x: By) -> Source:
-    """The node of the graph that a derivative is taken by; TypeError where there is none by it."""
+def source_of(x: By, name: str) -> Source:
+    """The node of the graph that a derivative is taken by; TypeError, of function ``name``, where there is none."""
     if isinstance(x, Parameter):
         return x
     if not isinstance(x, Variable):
-        raise TypeError(f"a derivative is taken by a Variable or a Parameter, got {x!r}")
+        raise TypeError(f"{name}: a derivative is taken by a Variable or a Parameter, got {shown(x)}")
     x.check_differentiable()
     return x.source
 
 
-def _gradients(y: Variable, by: Sequence[By], seed: Array) -> tuple[Array, ...]:
+def _several(by: Any, name: str) -> tuple[list[By], list[Source]]:
+    """What derivatives are taken by, one or several, and the nodes that it stands for."""
+    try:
+        variables = [by] if isinstance(by, Variable | Parameter) else list(by)
+    except TypeError:  # one thing, and neither of these
+        variables = [by]
+    return variables, [source_of(x, name) for x in variables]
+
+
+def _gradients(y: Variable, by: Sequence[By], sources: Sequence[Source], seed: Array) -> tuple[Array, ...]:
     """Gradients by each of ``by``, zeros where none comes."""
     root = y.source
     with np.errstate(all="ignore"):
         found = walk.gradients(walk.backward_order(root), root, seed, retain=True)
-    sources = [source_of(x) for x in by]
     return tuple(
         found[source].copy() if source in found else np.zeros(x.value.shape, source.dtype)
         for x, source in zip(by, sources, strict=True)
@@ -72,10 +81,9 @@ def vjp(y: Variable, by: Any, gradient: npt.ArrayLike | None = None) -> Any:
     >>> graph.vjp(x * x, x, [1.0, 10.0])
     array([ 2., 40.])
     """
-    check_handle(y)
-    is_one = isinstance(by, Variable | Parameter)
-    made = _gradients(y, [by] if is_one else list(by), y.seed(gradient))
-    return made[0] if is_one else made
+    check_handle(y, "vjp")
+    made = _gradients(y, *_several(by, "vjp"), y.seed(gradient))
+    return made[0] if isinstance(by, Variable | Parameter) else made
 
 
 def jacobian(y: Variable, by: By) -> Array:
@@ -91,14 +99,14 @@ def jacobian(y: Variable, by: By) -> Array:
     array([[2., 1.],
            [1., 1.]])
     """
-    check_handle(y)
-    source = source_of(by)
+    check_handle(y, "jacobian")
+    source = source_of(by, "jacobian")
     y.check_differentiable()
     rows = np.empty((y.size, *by.value.shape), source.dtype)
     seed = np.zeros(y.size, y.dtype)
     for i in range(y.size):
         seed[i] = 1
-        (rows[i],) = _gradients(y, [by], seed.reshape(y.shape))
+        (rows[i],) = _gradients(y, [by], [source], seed.reshape(y.shape))
         seed[i] = 0
     return rows.reshape(*y.shape, *by.value.shape)
 
@@ -138,20 +146,24 @@ def per_sample_gradients(loss: Callable[..., Variable], by: Any, *batch: npt.Arr
     <BLANKLINE>
            [[21., 28.]]])
     """
-    arrays = [as_array(x, "an array of the batch") for x in batch]
+    name = "per_sample_gradients"
+    if not callable(loss):
+        raise TypeError(f"{name}: loss must be a function of a batch, got {shown(loss)}")
+    variables, sources = _several(by, name)
+    arrays = [as_array(x, f"{name}: an array of the batch") for x in batch]
     if not arrays or any(x.ndim == 0 or len(x) != len(arrays[0]) for x in arrays):
-        raise ValueError(f"the batch must be arrays of the same length, got {[x.shape for x in arrays]}")
-    is_one = isinstance(by, Variable | Parameter)
-    variables = [by] if is_one else list(by)
-    made = tuple(np.empty((len(arrays[0]), *x.value.shape), source_of(x).dtype) for x in variables)
+        raise ValueError(f"{name}: the batch must be arrays of the same length, got {[x.shape for x in arrays]}")
+    made = tuple(
+        np.empty((len(arrays[0]), *x.value.shape), source.dtype) for x, source in zip(variables, sources, strict=True)
+    )
     for n in range(len(arrays[0])):
         y = loss(*(x[n : n + 1] for x in arrays))
         if not isinstance(y, Variable) or y.size != 1:
-            got = f"the shape {y.shape}" if isinstance(y, Variable) else repr(y)
-            raise ValueError(f"the loss must be a Variable of a single number, got {got}")
-        for rows, gradient in zip(made, _gradients(y, variables, y.seed(None)), strict=True):
+            got = f"the shape {y.shape}" if isinstance(y, Variable) else shown(y)
+            raise ValueError(f"{name}: the loss must be a Variable of a single number, got {got}")
+        for rows, gradient in zip(made, _gradients(y, variables, sources, y.seed(None)), strict=True):
             rows[n] = gradient
-    return made[0] if is_one else made
+    return made[0] if isinstance(by, Variable | Parameter) else made
 
 
 def undefined(y: Variable, gradient: npt.ArrayLike | None = None) -> UndefinedReport:
@@ -181,5 +193,5 @@ def undefined(y: Variable, gradient: npt.ArrayLike | None = None) -> UndefinedRe
     ----------------------------------------------------------------
     relu_1  relu              2               1  u = 0, where du = 0
     """
-    check_handle(y)
+    check_handle(y, "undefined")
     return find(y.source, y.seed(gradient))

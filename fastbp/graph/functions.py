@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from fastbp import ops
 from fastbp._checks import check_flag
 from fastbp.graph.variable import (
@@ -26,7 +24,9 @@ from fastbp.graph.variable import (
     nary,
     unary,
 )
+from fastbp.kernels._arrays import shown
 from fastbp.ops.reductions import Axis, as_axis
+from fastbp.ops.shapes import as_integers
 
 _EXP, _LOG, _SQRT = ops.Exp(), ops.Log(), ops.Sqrt()
 _MAXIMUM, _MINIMUM, _WHERE = ops.Maximum(), ops.Minimum(), ops.Where()
@@ -34,12 +34,12 @@ _FLATTEN = ops.Flatten()
 
 
 def _two(op: ops.Op, x: Any, y: Any) -> Variable:
-    return binary(op, x if type(x) is Variable or type(y) is Variable else constant(x), y)
+    return binary(op, x if type(x) is Variable or type(y) is Variable else constant(x, op.kind), y)
 
 
 def one(op: ops.Op, x: Any) -> Variable:
     """`unary` for what may be no variable yet."""
-    return unary(op, x if type(x) is Variable else constant(x))
+    return unary(op, x if type(x) is Variable else constant(x, op.kind))
 
 
 # --- arithmetic, as the operators do it -------------------------------------------------------------------------------
@@ -189,14 +189,15 @@ def min_with_index(x: Any, axis: Axis = None, *, keepdims: bool = False) -> tupl
 # --- shapes -----------------------------------------------------------------------------------------------------------
 
 
-def _sizes(shape: int | Sequence[int]) -> tuple[int, ...]:
+def _sizes(shape: int | Sequence[int], name: str, key: str = "shape") -> tuple[int, ...]:
     """A shape, of which one size may stand alone."""
-    return (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
+    sizes = as_integers(shape, name, f"{key} must be an integer or several")
+    return sizes if isinstance(sizes, tuple) else (sizes,)
 
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Variable:
     """x with another shape of as many elements; one size may be -1."""
-    return one(ops.Reshape(_sizes(shape)), x)
+    return one(ops.Reshape(_sizes(shape, "reshape")), x)
 
 
 def flatten(x: Any) -> Variable:
@@ -206,12 +207,12 @@ def flatten(x: Any) -> Variable:
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Variable:
     """x with its axes in another order, by default reversed."""
-    return one(ops.Transpose(None if axes is None else _sizes(axes)), x)
+    return one(ops.Transpose(None if axes is None else _sizes(axes, "transpose", "axes")), x)
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Variable:
     """x repeated to a shape, as NumPy broadcasts; the gradient is summed over what was repeated."""
-    return one(ops.BroadcastTo(_sizes(shape)), x)
+    return one(ops.BroadcastTo(_sizes(shape, "broadcast_to")), x)
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Variable:
@@ -227,9 +228,12 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Variable:
 
 
 def _several(xs: Sequence[Any], name: str) -> list[Any]:
-    if not hasattr(xs, "__iter__"):
-        raise TypeError(f"{name} takes a sequence of arrays, got {xs!r}")
-    arrays = list(xs)
+    try:
+        arrays = [] if isinstance(xs, str | bytes) else list(xs)
+    except TypeError:
+        arrays = None
+    if arrays is None or isinstance(xs, str | bytes):
+        raise TypeError(f"{name} takes a sequence of arrays, got {shown(xs)}")
     if not arrays:
         raise ValueError(f"{name} needs at least one array")
     return arrays

@@ -12,21 +12,23 @@ from fastbp.graph import walk
 from fastbp.graph.anomaly import first_anomaly, watch
 from fastbp.graph.kinks import UndefinedGradientError, UndefinedGradientWarning, UndefinedReport, find
 from fastbp.graph.node import Leaf, Node, Part, Source, describe
+from fastbp.kernels._arrays import shown
 from fastbp.op import clock
+from fastbp.ops.quiet import quiet
 
 OnUndefined = Literal["ignore", "warn", "raise"]
 
 
-def check_handle(y: Any) -> None:
-    """TypeError for what is no result of a graph."""
+def check_handle(y: Any, name: str) -> None:
+    """TypeError for what is no result of a graph, as function ``name`` wants it."""
     if not isinstance(y, Handle):
-        raise TypeError(f"a graph is given by a Variable, its result, got {y!r}")
+        raise TypeError(f"{name}: a graph is given by a Variable, its result, got {shown(y)}")
 
 
 def check_name(name: Any) -> None:
     """TypeError for what is no text."""
     if not isinstance(name, str):
-        raise TypeError(f"the name of a Variable must be text, got {name!r}")
+        raise TypeError(f"the name of a Variable must be text, got {shown(name)}")
 
 
 def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
@@ -43,7 +45,10 @@ def as_value(value: Any, name: str, *, copy: bool = True) -> Array:
         dtype = dtype.newbyteorder("=")
     if dtype.kind == "f" and dtype.char not in "fd":
         dtype = np.dtype(np.float32 if dtype.itemsize <= 4 else np.float64)
-    return np.array(array, dtype) if copy else np.asarray(array, dtype)
+    if dtype is array.dtype:
+        return np.array(array) if copy else array
+    made: Array = quiet.run(array.astype, dtype)
+    return made
 
 
 class Handle:
@@ -176,7 +181,7 @@ class Handle:
         new = as_value(value, self.name or "value")
         if not np.can_cast(new.dtype, self.dtype, "same_kind"):
             raise TypeError(f"{self._label()} holds {self.dtype}, got {new.dtype}")
-        self._value = new.astype(self.dtype, copy=False)
+        self._value = quiet.run(new.astype, self.dtype, copy=False)
         leaf.assign(self._value)
 
     def for_update(self) -> Array:
@@ -264,7 +269,7 @@ class Handle:
                     f"{self._label()} has the shape {self.shape}: backward needs a gradient of this shape to start from"
                 )
             return np.ones(self.shape, self.dtype)
-        seed = as_value(gradient, "gradient", copy=False).astype(self.dtype, copy=False)
+        seed: Array = quiet.run(as_value(gradient, "gradient", copy=False).astype, self.dtype, copy=False)
         if seed.shape != self.shape:
             raise ValueError(f"the gradient by {self._label()} must have its shape {self.shape}, got {seed.shape}")
         return seed
@@ -272,12 +277,18 @@ class Handle:
     # --- conversions ----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError(f"{self._label()} is a single number and has no length")
         return len(self._value)
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"{self._label()} has the shape {self.shape}: only a single number is true or false")
         return bool(self._value)
 
     def __float__(self) -> float:
+        if self.size != 1:
+            raise ValueError(f"{self._label()} has the shape {self.shape}: only a single number can become a float")
         return float(self._value.item())
 
     def __reduce__(self) -> Any:
@@ -299,7 +310,7 @@ class Handle:
 
 def _complain(report: UndefinedReport, on_undefined: str) -> None:
     if on_undefined not in ("warn", "raise"):
-        raise ValueError(f'on_undefined must be "ignore", "warn" or "raise", got {on_undefined!r}')
+        raise ValueError(f'on_undefined must be "ignore", "warn" or "raise", got {shown(on_undefined)}')
     if not report.mattered:
         return
     places = [f"{e.name}: {e.mattered} of {e.elements} elements ({e.rule})" for e in report if e.mattered]

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-
 from fastbp import losses, ops
+from fastbp._checks import check_number
 from fastbp.graph.functions import one
 from fastbp.graph.variable import Variable, nary
+from fastbp.kernels._arrays import shown
 from fastbp.kernels.windows import Padding, Size
 
 _RELU, _SIGMOID, _TANH = ops.ReLU(), ops.Sigmoid(), ops.Tanh()
@@ -49,14 +49,15 @@ _ACTIVATIONS = {op.kind: op for op in (_RELU, _SIGMOID, _TANH)}
 
 def _activated(op: ops.Affine | ops.Conv, activation: str, slope: float) -> ops.Op:
     """The operation with an activation behind it."""
-    if activation == "identity":
+    kind = activation if isinstance(activation, str) else ""
+    if kind == "identity":
         return op
-    if activation == "leaky_relu":
-        return ops.Activated(op, ops.LeakyReLU(slope))
-    if activation not in _ACTIVATIONS:
+    if kind == "leaky_relu":
+        return ops.Activated(op, ops.LeakyReLU(check_number(slope, f"{op.kind}: slope", above=True)))
+    if kind not in _ACTIVATIONS:
         names = ", ".join(["identity", *_ACTIVATIONS, "leaky_relu"])
-        raise ValueError(f"{op.kind}: activation must be one of {names}, got {activation!r}")
-    return ops.Activated(op, _ACTIVATIONS[activation])
+        raise ValueError(f"{op.kind}: activation must be one of {names}, got {shown(activation)}")
+    return ops.Activated(op, _ACTIVATIONS[kind])
 
 
 def affine(x: Any, w: Any, b: Any = None, *, activation: str = "identity", slope: float = 0.01) -> Variable:
@@ -69,7 +70,7 @@ def affine(x: Any, w: Any, b: Any = None, *, activation: str = "identity", slope
     >>> graph.affine([[2.0, 3.0, 1.0]], w).value
     array([[ 11., -14.]])
     """
-    op = _AFFINE if activation == "identity" else _activated(_AFFINE, activation, slope)
+    op = _activated(_AFFINE, activation, slope)
     made: Variable = nary(op, x, w) if b is None else nary(op, x, w, b)
     return made
 
@@ -147,5 +148,5 @@ def squared_error(y: Any, t: Any, *, half: bool = False) -> Variable:
 
 
 def _loss(loss: losses.Loss, u: Any, t: Any) -> Variable:
-    made: Variable = nary(loss, u, np.asarray(t) if isinstance(t, list | tuple) else t)
+    made: Variable = nary(loss, u, t)
     return made

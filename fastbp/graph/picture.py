@@ -56,8 +56,8 @@ class Mermaid(str):
 class _Drawing:
     """Boxes for leaves and the result, circles for operations, and the edges between them."""
 
-    def __init__(self, y: Variable, gradient: npt.ArrayLike | None) -> None:
-        self.replay: Replay = replayed(y, gradient)
+    def __init__(self, y: Variable, gradient: npt.ArrayLike | None, name: str) -> None:
+        self.replay: Replay = replayed(y, gradient, name)
         called = names(self.replay.every())
         self.boxes: list[tuple[str, str]] = []
         self.circles: list[tuple[str, str]] = []
@@ -122,7 +122,7 @@ def to_dot(y: Variable, gradient: npt.ArrayLike | None = None) -> Dot:
         n2 -> result [label=<6<br/><font color="#b03030">1</font>>];
     }
     """
-    drawing = _Drawing(y, gradient)
+    drawing = _Drawing(y, gradient, "to_dot")
     lines = ["digraph {", "    rankdir=LR;"]
     lines += [f"    {key} [label={_quoted(label)}, shape=box];" for key, label in drawing.boxes]
     for key, label in drawing.circles:
@@ -161,7 +161,7 @@ def to_mermaid(y: Variable, gradient: npt.ArrayLike | None = None) -> Mermaid:
         n1 -->|"2"| n2
         n2 -->|"6<br/>∂ 1"| result
     """
-    drawing = _Drawing(y, gradient)
+    drawing = _Drawing(y, gradient, "to_mermaid")
     lines = ["flowchart LR"]
     lines += [f'    {key}["{_escaped(label)}"]' for key, label in drawing.boxes]
     for key, label in drawing.circles:

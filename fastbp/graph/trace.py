@@ -39,9 +39,12 @@ class Trace(tuple[Row, ...]):
     __repr__ = __str__
 
 
-def replayed(y: Variable, gradient: npt.ArrayLike | None) -> Replay:
-    """The graph of y with all values, and with all gradients if there is something to start from."""
-    check_handle(y)
+def replayed(y: Variable, gradient: npt.ArrayLike | None, name: str) -> Replay:
+    """The graph of y with all values, and with all gradients if there is something to start from.
+
+    ``name`` is that of the function which is asked for it.
+    """
+    check_handle(y, name)
     replay = Replay(y.source)
     replay.forward()
     if y.is_differentiable and (gradient is not None or y.size == 1):
@@ -73,7 +76,7 @@ def trace(y: Variable, gradient: npt.ArrayLike | None = None) -> Trace:
         3  constant_1                                     2
         4  power_1     power      add_1, constant_1      25         1
     """
-    replay = replayed(y, gradient)
+    replay = replayed(y, gradient, "trace")
     every: dict[Source, None] = {}  # a set in order
     for node in replay.nodes:
         every |= dict.fromkeys([*(x for x in node.inputs if isinstance(x, Leaf)), node])

@@ -10,9 +10,10 @@ from fastbp import ops
 from fastbp._checks import Array, as_array
 from fastbp.graph import walk
 from fastbp.graph.anomaly import check_value, watch
-from fastbp.graph.handle import Handle
+from fastbp.graph.handle import Handle, as_value
 from fastbp.graph.node import Leaf, Node, Part
 from fastbp.op import Op, clock
+from fastbp.ops.quiet import quiet
 
 
 class Variable(Handle):
@@ -159,28 +160,35 @@ def _as_index(part: Any) -> Any:
     return array if array.size else array.astype(np.intp)
 
 
-def constant(value: Any) -> Variable:
-    """An operand that is no variable, as one without gradient."""
+def constant(value: Any, kind: str) -> Variable:
+    """An operand, for an operation of this kind; one that is no variable has no gradient."""
     if isinstance(value, Variable):
         return value
-    return Variable(value, constant=True)
+    return _constant(as_value(value, f"{kind}: an operand"))
 
 
-def _beside(value: Any, inputs: tuple[Any, ...]) -> Variable:
+def _constant(value: Array) -> Variable:
+    made = _new(Variable)
+    made.source, made._value = Leaf(value, "", False), value
+    return made
+
+
+def _beside(value: Any, inputs: tuple[Any, ...], kind: str) -> Variable:
     """An operand that is no variable; a number takes the dtype of the others, as in NumPy."""
     if type(value) in (float, int, bool):
         dtypes = [x._value.dtype for x in inputs if type(x) is Variable]
         if not dtypes:
-            return constant(value)
+            return constant(value, kind)
         dtypes = [dtype for dtype in dtypes if dtype.kind == "f"] or dtypes
         dtype = dtypes[0] if len(dtypes) == 1 else np.result_type(*dtypes)
-        if dtype.kind != "f":
-            dtype = np.result_type(dtype, value)
-        made = Variable.__new__(Variable)
-        made._value = np.array(value, dtype)
-        made.source = Leaf(made._value, "", False)
-        return made
-    return constant(value)
+        try:
+            if dtype.kind != "f":
+                dtype = np.result_type(dtype, value)
+            return _constant(quiet.run(np.array, value, dtype))
+        except OverflowError:
+            bits = int(value).bit_length()
+            raise ValueError(f"{kind}: an integer of {bits} bits does not fit beside an operand of {dtype}") from None
+    return constant(value, kind)
 
 
 def result(source: Node, value: Array) -> Variable:
@@ -215,9 +223,9 @@ def unary(op: Op, x: Variable) -> Variable:
 def binary(op: Op, x: Any, y: Any) -> Variable:
     """`nary` for two operands, one of them a variable, and one output."""
     if type(x) is not Variable:
-        x = _beside(x, (y,))
+        x = _beside(x, (y,), op.kind)
     elif type(y) is not Variable:
-        y = _beside(y, (x,))
+        y = _beside(y, (x,), op.kind)
     left, right, a, b = x.source, y.source, x._value, y._value
     node = Node(op, (left, right), (left.is_differentiable, right.is_differentiable))
     if op.needs_equal_dtypes and not (a.dtype is b.dtype and a.dtype.kind == "f"):
@@ -234,7 +242,7 @@ def nary(op: Op, *inputs: Any) -> Any:
     arrays, sources, needs = [], [], []
     for x in inputs:
         if type(x) is not Variable:
-            x = _beside(x, inputs)
+            x = _beside(x, inputs, op.kind)
         source = x.source
         arrays.append(x._value)
         sources.append(source)

@@ -14,7 +14,7 @@ from fastbp._checks import Array
 from fastbp.graph.anomaly import check_gradients, check_value, watch
 from fastbp.graph.node import Leaf, Node, Part, Source, describe
 from fastbp.layers import Parameter
-from fastbp.op import clock
+from fastbp.op import Op, clock
 
 _by_number = attrgetter("number")
 _MADE = (Node, Part)
@@ -105,11 +105,28 @@ def blame(node: Node, arrays: Sequence[Array], error: BaseException) -> NoReturn
     inputs = ", ".join([*shown, "..."] if len(arrays) > _SHOWN else shown)
     kind = _REWORDED.get(type(error))
     if kind is not None:
-        # kernels have said who they are, too
-        text = re.sub(rf"^{re.escape(node.op.kind)}\w*: ", "", str(error).strip())
-        raise kind(f"{node.name or node.op.kind}: {text}; inputs: {inputs}") from error
+        raise kind(f"{node.name or node.op.kind}: {_reason(node.op, arrays, error)}; inputs: {inputs}") from error
     error.add_note(f"in the forward pass of {describe(node)}, inputs: {inputs}")
     raise error
+
+
+def _reason(op: Op, arrays: Sequence[Array], error: BaseException) -> str:
+    """What an ``error`` says, in the words of fastbp."""
+    if isinstance(error, OverflowError):
+        return "a number is too large"
+    if op.broadcasts and not _fit(arrays):
+        return f"the shapes {' and '.join(str(x.shape) for x in arrays)} do not fit together"
+    # kernels have said who they are, too
+    return re.sub(rf"^{re.escape(op.kind.partition('_')[0])}\w*: ", "", str(error).strip())
+
+
+def _fit(arrays: Sequence[Array]) -> bool:
+    """Whether arrays can be broadcast."""
+    try:
+        np.broadcast_shapes(*(x.shape for x in arrays))
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(source: Source, value: Array) -> str:

@@ -74,9 +74,20 @@ class Parameter:
         self.for_update()[...] = array
 
     def for_update(self) -> Array:
-        """The array itself, for one who changes it in place."""
+        """The array itself, for one who changes it in place; ValueError where it is read-only."""
+        self.check_writable()
         self.changed = next(clock)
         return self._value
+
+    def check_writable(self) -> None:
+        """Refuse to change a value that is read-only, as those of networks that joblib maps into memory are."""
+        if not self._value.flags.writeable:
+            raise ValueError(f"{self.name} is read-only: a copy.deepcopy of the network can be trained")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._grad is not None and not self._grad.flags.writeable:  # nobody's wish: it was mapped into memory
+            self._grad = self._grad.copy()
 
     @property
     def grad(self) -> Array:

@@ -17,7 +17,7 @@ class Affine(Op):
     takes_derivative = True
 
     def forward(self, ctx: Context, x: Array, w: Array, b: Array | None = None) -> Array:
-        y = ctx.output("y", (len(x), len(w)), x.dtype)
+        y = ctx.output("y", x.shape[:1] + w.shape[:1], x.dtype)
         kernels.affine_activation_forward(x, w, b, y, ctx.activation, ctx.slope)
         ctx.saved = (x, w, b)
         return y

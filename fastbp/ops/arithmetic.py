@@ -1,5 +1,6 @@
 """Elementwise arithmetic on arrays that are broadcast as NumPy does: + - * / and power."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from fastbp._checks import Array
 from fastbp.op import Context, Op
 from fastbp.ops.broadcasting import unbroadcast
+from fastbp.ops.quiet import quiet
 
 
 def quotient(dy: Array, y: Array) -> Any:
@@ -24,9 +26,11 @@ def product(dy: Array, slope: Array) -> Any:
 class Add(Op):
     """z = x + y: the node passes the gradient on, dx = dz, dy = dz."""
 
+    broadcasts = True
+
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
         ctx.saved = (x.shape, y.shape)
-        return x + y
+        return quiet.run(operator.add, x, y)
 
     def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
         x, y = ctx.saved
@@ -37,9 +41,11 @@ class Add(Op):
 class Subtract(Op):
     """z = x - y:   dx = dz,   dy = -dz."""
 
+    broadcasts = True
+
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
         ctx.saved = (x.shape, y.shape)
-        return x - y
+        return quiet.run(operator.sub, x, y)
 
     def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
         x, y = ctx.saved
@@ -62,11 +68,12 @@ class Negative(Op):
 class Multiply(Op):
     """z = x y: the node swaps its inputs, dx = dz y, dy = dz x."""
 
+    broadcasts = True
     returns_new = True
 
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
         ctx.saved = (x, y)
-        return x * y
+        return quiet.run(operator.mul, x, y)
 
     def backward(self, ctx: Context, dz: Array) -> tuple[Array | None, Array | None]:
         x, y = ctx.saved
@@ -80,12 +87,13 @@ class Multiply(Op):
 class Divide(Op):
     """z = x / y:   dx = dz / y,   dy = -dz z / y."""
 
+    broadcasts = True
     needs_equal_dtypes = True
     returns_new = True
     undefined = "y = 0, where dx = dz / 0 and dy = -dz z / 0; 0 where dz is 0"
 
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
-        z = x / y
+        z = quiet.run(operator.truediv, x, y)
         ctx.saved = (x.shape, y, z)
         return z
 
@@ -104,6 +112,7 @@ class Divide(Op):
 class Power(Op):
     """z = x^p:   dx = dz p x^(p - 1),   dp = dz z log x, which is 0 at x = 0 with p > 0."""
 
+    broadcasts = True
     returns_new = True
     undefined = (
         "by x: x = 0 with p < 1 but not 0, where dx = dz p 0^(p - 1); by p: x < 0, where dp = nan, and x = 0 with "
@@ -111,7 +120,9 @@ class Power(Op):
     )
 
     def forward(self, ctx: Context, x: Array, p: Array) -> Any:
-        z = x**p
+        if p.dtype.kind == "i" and x.dtype.kind in "iu" and (p < 0).any():
+            raise ValueError(f"integers have no power of {p.min()}, which is negative: write {p.min()}.0")
+        z = quiet.run(operator.pow, x, p)
         ctx.saved = (x, p, z)
         return z
 

@@ -26,7 +26,10 @@ class BroadcastTo(Op):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.saved = (x.shape,)
-        return np.broadcast_to(x, self.shape)
+        try:
+            return np.broadcast_to(x, self.shape)
+        except ValueError:
+            raise ValueError(f"the shape {x.shape} cannot be broadcast to {self.shape}") from None
 
     def backward(self, ctx: Context, dy: Array) -> Array:
         return unbroadcast(dy, ctx.saved[0])

@@ -8,6 +8,7 @@ from fastbp._checks import Array, as_number
 from fastbp.op import Context, Op
 from fastbp.ops.arithmetic import quotient
 from fastbp.ops.broadcasting import unbroadcast
+from fastbp.ops.quiet import quiet
 
 
 class Exp(Op):
@@ -17,7 +18,7 @@ class Exp(Op):
     returns_new = True
 
     def forward(self, ctx: Context, x: Array) -> Any:
-        y = np.exp(x)
+        y = quiet.run(np.exp, x)
         ctx.saved = (y,)
         return y
 
@@ -34,7 +35,7 @@ class Log(Op):
 
     def forward(self, ctx: Context, x: Array) -> Any:
         ctx.saved = (x,)
-        return np.log(x)
+        return quiet.run(np.log, x)
 
     def backward(self, ctx: Context, dy: Array) -> Any:
         return quotient(dy, ctx.saved[0])
@@ -51,7 +52,7 @@ class Sqrt(Op):
     undefined = "x = 0, where dx = dy / 0, and 0 where dy is 0"
 
     def forward(self, ctx: Context, x: Array) -> Any:
-        y = np.sqrt(x)
+        y = quiet.run(np.sqrt, x)
         ctx.saved = (y,)
         return y
 
@@ -93,7 +94,8 @@ class Clip(Op):
 
     def forward(self, ctx: Context, x: Array) -> Any:
         ctx.saved = (x,)
-        return np.clip(x, self.low, self.high)
+        with np.errstate(over="ignore"):  # a bound beyond what the dtype of x holds is none
+            return np.clip(x, self.low, self.high)
 
     def backward(self, ctx: Context, dy: Array) -> Any:
         (x,) = ctx.saved
@@ -106,6 +108,7 @@ class Clip(Op):
 class Maximum(Op):
     """z = max(x, y):   dx = dz where x is chosen, else 0; dy the other way round. NaN is chosen."""
 
+    broadcasts = True
     undefined = "x = y, where dx = dz and dy = 0"
 
     def forward(self, ctx: Context, x: Array, y: Array) -> Any:
@@ -134,6 +137,8 @@ class Minimum(Maximum):
 class Where(Op):
     """z = x where the condition holds, else y:   dx = dz there, else 0; dy the other way round."""
 
+    broadcasts = True
+
     def forward(self, ctx: Context, condition: Array, x: Array, y: Array) -> Any:
         if condition.dtype != bool:
             condition = condition != 0
@@ -151,6 +156,7 @@ class Compare(Op):
     """A comparison, true or false element by element: it has no gradient."""
 
     is_differentiable = False
+    broadcasts = True
 
     def __init__(self, compare: np.ufunc) -> None:
         self.compare, self.kind = compare, compare.__name__

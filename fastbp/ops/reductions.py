@@ -1,9 +1,9 @@
 """Sums, means, largest and smallest elements over axes."""
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,19 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from fastbp._checks import Array, check_flag
 from fastbp.op import Context, Op
+from fastbp.ops.quiet import quiet
+from fastbp.ops.shapes import as_integers
 
 Axis = int | Sequence[int] | None
+
+_ADD_UP: Any = np.add.reduce
 
 
 def as_axis(axis: Any, name: str) -> int | tuple[int, ...] | None:
     """``axis`` as an integer, a tuple of integers, or None for all; TypeError for anything else."""
     if axis is None or type(axis) is int:
         return axis
-    is_one = np.ndim(axis) == 0
-    given = (axis,) if is_one else tuple(axis)
-    try:
-        if any(isinstance(one, bool | np.bool_) for one in given):
-            raise TypeError
-        axes = tuple(map(index, given))
-    except TypeError:
-        raise TypeError(f"{name}: axis must be an integer, several, or None for all, got {axis!r}") from None
-    return axes[0] if is_one else axes
+    return as_integers(axis, name, "axis must be an integer, several, or None for all")
 
 
 @lru_cache(maxsize=256)
@@ -52,7 +48,7 @@ class Reduction(Op):
         self.keepdims = check_flag(keepdims, f"{self.kind}: keepdims")
 
     def _sum(self, x: Array) -> Any:
-        return np.add.reduce(x, self.axis, keepdims=self.keepdims)  # type: ignore[call-overload]
+        return quiet.run(_ADD_UP, x, self.axis, keepdims=self.keepdims)
 
     def _spread(self, dy: Array, shape: tuple[int, ...]) -> Array:
         """dy repeated along the axes that were summed over, in a new array."""
@@ -86,7 +82,7 @@ class Mean(Reduction):
         total = self._sum(x)
         n = x.size // total.size if total.size else 0
         ctx.saved = (x.shape, n)
-        return total / n
+        return quiet.run(operator.truediv, total, n)
 
     def backward(self, ctx: Context, dy: Array) -> Array:
         shape, n = ctx.saved
@@ -99,12 +95,14 @@ class Moments(Reduction):
     returns_new = True
 
     def forward(self, ctx: Context, x: Array) -> tuple[Any, Any]:
-        m = np.mean(x, self.axis, keepdims=True)
-        centred = x - m
-        total = self._sum(centred * centred)
-        n = x.size // total.size if total.size else 0
-        ctx.saved = (centred, n)
-        return m.reshape(total.shape), total / n
+        with np.errstate(all="ignore"):
+            m = _ADD_UP(x, self.axis, keepdims=True)
+            n = x.size // m.size if m.size else 0
+            m = m / n
+            centred = x - m
+            total = self._sum(centred * centred)
+            ctx.saved = (centred, n)
+            return m.reshape(total.shape), total / n
 
     def backward(self, ctx: Context, dm: Array | None, dv: Array | None) -> Array | None:
         centred, n = ctx.saved

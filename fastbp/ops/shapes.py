@@ -10,7 +10,29 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from fastbp._checks import Array
+from fastbp.kernels._arrays import shown
 from fastbp.op import Context, Op
+
+
+def as_integers(value: Any, name: str, wanted: str) -> int | tuple[int, ...]:
+    """An integer or several; TypeError that says what is ``wanted`` for anything else, truth values among it."""
+    try:
+        is_one = np.ndim(value) == 0
+        given = (value,) if is_one else tuple(value)
+        if any(isinstance(one, bool | np.bool_) for one in given):
+            raise TypeError
+        numbers = tuple(map(index, given))
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: {wanted}, got {shown(value)}") from None
+    return numbers[0] if is_one else numbers
+
+
+def as_one_axis(axis: Any, name: str) -> int:
+    """``axis`` as an integer."""
+    made = axis if type(axis) is int else as_integers(axis, name, "axis must be an integer")
+    if not isinstance(made, int):
+        raise TypeError(f"{name}: axis must be an integer, got {shown(axis)}")
+    return made
 
 
 class Reshape(Op):
@@ -21,7 +43,10 @@ class Reshape(Op):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.saved = (x.shape,)
-        return x.reshape(self.shape)
+        try:
+            return x.reshape(self.shape)
+        except ValueError:
+            raise ValueError(f"{x.size} elements do not make the shape {self.shape}") from None
 
     def backward(self, ctx: Context, dy: Array) -> Array:
         return dy.reshape(ctx.saved[0])
@@ -32,6 +57,8 @@ class Flatten(Op):
 
     def forward(self, ctx: Context, x: Array) -> Array:
         ctx.saved = (x.shape,)
+        if not x.ndim:
+            raise ValueError("takes samples (N, ...), got a single number")
         return x.reshape(len(x), math.prod(x.shape[1:]))
 
     def backward(self, ctx: Context, dy: Array) -> Array | None:
@@ -45,6 +72,8 @@ class Transpose(Op):
         self.axes = axes
 
     def forward(self, ctx: Context, x: Array) -> Array:
+        if self.axes is not None and sorted(axis % max(x.ndim, 1) for axis in self.axes) != list(range(x.ndim)):
+            raise ValueError(f"axes must be the {x.ndim} axes of x in another order, got {self.axes}")
         return x.transpose(self.axes)
 
     def backward(self, ctx: Context, dy: Array) -> Array:
@@ -72,9 +101,17 @@ class Index(Op):
         return tuple(key)
 
     def forward(self, ctx: Context, x: Array, *arrays: Array) -> Any:
+        for array in arrays:
+            if array.dtype.kind not in "biu":
+                raise IndexError(f"elements are named by integers, slices and booleans, got {array.dtype}")
         key = self._filled(arrays) if arrays else self.key
         ctx.saved = (x.shape, key)
-        return x[key]
+        try:
+            return x[key]
+        except IndexError:
+            if any(type(part) is int and part.bit_length() > 63 for part in key):  # NumPy takes it for no integer
+                raise IndexError("an index is too large") from None
+            raise
 
     def backward(self, ctx: Context, dy: Array) -> Any:
         shape, key = ctx.saved
@@ -100,7 +137,7 @@ class Concatenate(Op):
     """Arrays joined along an axis that they have; each gets its part of dy."""
 
     def __init__(self, axis: int = 0) -> None:
-        self.axis = axis
+        self.axis = as_one_axis(axis, self.kind)
 
     def forward(self, ctx: Context, *arrays: Array) -> Array:
         axis = normalize_axis_index(self.axis, arrays[0].ndim)
@@ -116,21 +153,13 @@ class Stack(Op):
     """Arrays of one shape joined along a new axis; each gets its part of dy."""
 
     def __init__(self, axis: int = 0) -> None:
-        self.axis = axis
+        self.axis = as_one_axis(axis, self.kind)
 
     def forward(self, ctx: Context, *arrays: Array) -> Array:
         return np.stack(arrays, self.axis)
 
     def backward(self, ctx: Context, dy: Array) -> tuple[Array, ...]:
         return tuple(np.moveaxis(dy, self.axis, 0))
-
-
-def _places(parts: Any) -> int | tuple[int, ...]:
-    """Integers of any kind; TypeError for anything else."""
-    try:
-        return index(parts) if np.ndim(parts) == 0 else tuple(map(index, parts))
-    except TypeError:
-        raise TypeError(f"split: parts must be an integer or several places, got {parts!r}") from None
 
 
 class Split(Op):
@@ -140,7 +169,8 @@ class Split(Op):
     accumulates = (0,)
 
     def __init__(self, parts: int | Sequence[int], axis: int = 0) -> None:
-        self.parts, self.axis = parts if type(parts) is int else _places(parts), axis
+        self.parts = as_integers(parts, self.kind, "parts must be an integer or several places")
+        self.axis = as_one_axis(axis, self.kind)
 
     def forward(self, ctx: Context, x: Array) -> tuple[Array, ...]:
         axis = normalize_axis_index(self.axis, x.ndim)
