@@ -9,6 +9,8 @@ from hypothesis import settings
 import fastbp
 from fastbp.kernels import _runtime
 
+collect_ignore = ["fuzz"]  # programs of their own, which place workspaces next to guard pages when they are imported
+
 # Compiling a kernel takes longer than any deadline; derandomised, a run can be repeated.
 settings.register_profile("fastbp", deadline=None, derandomize=True, max_examples=60, print_blob=False)
 settings.load_profile("fastbp")

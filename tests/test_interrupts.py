@@ -12,7 +12,12 @@ import fastbp as fb
 from fastbp import graph, kernels
 from fastbp.kernels import _runtime
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals"),
+    # Python ignores what is raised in destructors and callbacks of the garbage collector, and says so; and a file that
+    # was opened just before is closed when the traceback is forgotten
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed file:ResourceWarning"),
+]
 
 LOSS = fb.SoftmaxCrossEntropy()
 RNG = np.random.default_rng(0)
@@ -197,9 +202,6 @@ def test_backward_does_not_take_an_interrupted_forward_for_one():
     assert refused > 0
 
 
-# a file that was opened just before is closed when the traceback is forgotten
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_prediction_saving_and_graphs(tmp_path):
     net, path = make(), tmp_path / "net.npz"
     net.save(path)
