@@ -16,7 +16,8 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals"),
     # Python ignores what is raised in destructors and callbacks of the garbage collector, and says so; and a file that
     # was opened just before is closed when the traceback is forgotten
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed file:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
 ]
 
 LOSS = fb.SoftmaxCrossEntropy()
