@@ -1,6 +1,10 @@
 """Views and checks that the public kernels share."""
 
+from math import prod
+
 import numpy as np
+
+from fastbp.kernels import _cpu
 
 # Elements that one task of an elementwise kernel takes. Fixed, so that sums over chunks do not depend on the threads.
 CHUNK = 16_384
@@ -10,6 +14,23 @@ def require_real(name: str, key: str, dtype: np.dtype) -> None:
     """Refuse any dtype but float32 and float64 in native byte order."""
     if dtype.char not in "fd" or not dtype.isnative:
         raise TypeError(f"{name}: {key} must be float32 or float64 in native byte order, got {dtype}")
+
+
+_SMALL = 2**28
+
+
+def check_memory(size: float, *what: str) -> None:
+    """Refuse to take more bytes than are free for ``what``, parts of the message.
+
+    Linux grants more memory than there is, and ends a process that uses it.
+    """
+    if size > _SMALL and size > (free := _cpu.free_memory()):
+        raise MemoryError(f"{': '.join(what)} would take {size:,} bytes, and {free:,} are free")
+
+
+def check_array(name: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """`check_memory` for an array that is to be made."""
+    check_memory(prod(shape) * dtype.itemsize, name, key)
 
 
 def check_output(name: str, key: str, out: np.ndarray) -> None:

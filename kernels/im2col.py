@@ -95,7 +95,8 @@ def im2col(x, cols, size, stride=1, padding=0, dilation=1):
     """
     on = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
     result = rows(cols)
-    _im2col(_runtime.threads_for(cols.size), volumes(rows(x)), result, on.table(), on.spans())
+    if cols.size:
+        _im2col(_runtime.threads_for(cols.size), volumes(rows(x)), result, on.table(), on.spans())
     unflat(result, cols)
 
 
@@ -113,7 +114,10 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
     """
     on = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
     result = rows(x)
-    _col2im(_runtime.threads_for(cols.size), rows(cols), volumes(result), on.table(), on.spans())
+    if cols.size:
+        _col2im(_runtime.threads_for(cols.size), rows(cols), volumes(result), on.table(), on.spans())
+    else:
+        result[...] = 0
     unflat(result, x)
 
 
