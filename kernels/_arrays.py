@@ -10,9 +10,12 @@ import math
 
 import numpy as np
 
+from fastbp.kernels import _cpu
+
 # Elements that one task of an elementwise kernel takes. Fixed, so that sums over chunks do not depend on the threads.
 CHUNK = 16_384
 _LONGEST = 100  # letters of a value in an error message
+_SMALL = 2**28  # bytes that are always there
 
 
 def require_real(name: str, key: str, dtype: np.dtype) -> None:
@@ -43,6 +46,20 @@ def _plain(name: str, key: str, x: object) -> object:
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name}: {key} is a masked array; fill it first, for instance with {key}.filled(0)")
     return np.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+def check_memory(size: float, *what: str) -> None:
+    """Refuse to take more bytes than are free for ``what``, parts of the message.
+
+    Linux grants more memory than there is, and ends a process that uses it.
+    """
+    if size > _SMALL and size > (free := _cpu.free_memory()):
+        raise MemoryError(f"{': '.join(what)} would take {size:,} bytes, and {free:,} are free")
+
+
+def check_array(name: str, key: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """`check_memory` for an array that is to be made."""
+    check_memory(math.prod(shape) * dtype.itemsize, name, key)
 
 
 def check_output(name: str, key: str, out: np.ndarray) -> None:

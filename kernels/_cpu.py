@@ -6,11 +6,17 @@ KC       depth of one packed panel
 
 import math
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from numba.core.registry import cpu_target
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
 
 
 class Blocks(NamedTuple):
@@ -72,21 +78,22 @@ def available() -> int:
 
 def _quota(root: Path = Path("/")) -> float:
     """CPUs that the control groups of this process grant on Linux, as containers limit them; infinite without limit."""
+    return min(map(_group_quota, _groups("cpu", root)), default=math.inf)
+
+
+def _groups(controller: str, root: Path) -> Iterator[Path]:
+    """Folders of the control groups of this process on Linux that have such a controller, and of those around them."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return math.inf
-    quota = math.inf
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        top = root / "sys/fs/cgroup" / (controller if controllers else "")
         group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder.is_relative_to(top):
-                quota = min(quota, _group_quota(folder))
-    return quota
+        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(top))
 
 
 def _group_quota(folder: Path) -> float:
@@ -98,6 +105,31 @@ def _group_quota(folder: Path) -> float:
             if float(quota) > 0:  # version 1 writes -1 for no limit, version 2 "max"
                 return float(quota) / float(period)
         except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return math.inf
+
+
+def free_memory(root: Path = Path("/")) -> float:
+    """Bytes that this process may still take: what Linux says is free, and limits grant; infinite elsewhere."""
+    free = math.inf
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        kilobytes = {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines)}
+        free = 1024 * (kilobytes["MemAvailable"] + kilobytes["SwapFree"])
+        if resource is not None and (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+            pages = int((root / "proc/self/statm").read_text().split()[0])
+            free = min(free, max(0, limit - pages * resource.getpagesize()))
+    except (OSError, ValueError, LookupError):
+        pass
+    return min([free, *map(_group_memory, _groups("memory", root))])
+
+
+def _group_memory(folder: Path) -> float:
+    """Bytes that one control group grants in all, by version 2 or 1."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            return int((folder / name).read_text())
+        except (OSError, ValueError):  # "max" is no number
             continue
     return math.inf
 

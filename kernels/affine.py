@@ -45,8 +45,9 @@ from fastbp.kernels.epilogue import (
 from fastbp.kernels.gemm import gemm, multiply, renamed
 from fastbp.kernels.partition import share
 
-# Columns that one task of the bias gradient sums: one cache line is not shared by two tasks.
-_COLUMNS = 64
+# Columns that one task of the bias gradient sums: one cache line is not shared by two tasks. And rows that it sums in
+# the dtype; their sums are added up in float64, for to 2^24 in float32 a one adds nothing any more.
+_COLUMNS, _ROWS = 64, 1024
 
 
 def check_shapes(name, **arrays):
@@ -280,19 +281,25 @@ def _column_sums(p, t, threads):
     """out = alpha sum_n delta[n] + beta out, for share ``t`` of the columns."""
     delta, out = pointer_at(p.delta, p.alpha), pointer_at(p.out, p.alpha)
     alpha, beta, columns = p.alpha, p.beta, p.columns
-    total = stack_buffer(out, _COLUMNS)
+    total, sums = stack_buffer(out, _COLUMNS), stack_buffer(pointer_at(p.out, 0.0), _COLUMNS)
     start, stop = share(columns, _COLUMNS, t, threads)
     for block in range(start, stop, _COLUMNS):
         width = min(_COLUMNS, stop - block)
         for j in range(width):
-            store(total, j, constant(out, 0))
-        for n in range(p.rows):
-            row = shift(delta, n * columns + block)
+            store(sums, j, 0.0)
+        for first in range(0, p.rows, _ROWS):
             for j in range(width):
-                store(total, j, load(total, j) + load(row, j))
+                store(total, j, constant(out, 0))
+            for n in range(first, min(p.rows, first + _ROWS)):
+                row = shift(delta, n * columns + block)
+                for j in range(width):
+                    store(total, j, load(total, j) + load(row, j))
+            for j in range(width):
+                store(sums, j, load(sums, j) + load(total, j))
         for j in range(width):
             old = constant(out, 0) if beta == 0 else beta * load(out, block + j)
-            store(out, block + j, old + alpha * load(total, j))
+            store(total, 0, load(sums, j))
+            store(out, block + j, old + alpha * load(total, 0))
     return 0
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray, types
+from numba import types
 
 from fastbp.kernels import _runtime
 from fastbp.kernels._arrays import check_flag, check_output, check_shape, distinct, plain, require_real, unflat, vectors
@@ -34,24 +34,35 @@ from fastbp.kernels._pointers import (
 from fastbp.kernels._program import addresses_of, in_order, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.partition import share
-from fastbp.kernels.pool import check_pool, count_of, on_axes, place_at, pool_windows_of
+from fastbp.kernels.pool import (
+    FIRST,
+    OFFSET,
+    STOP,
+    check_pool,
+    count_of,
+    is_on_image,
+    on_axes,
+    pool_windows_of,
+    spans_of,
+)
 from fastbp.kernels.pool_rows import add_row, spread_row
-from fastbp.kernels.reductions import total
-from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, SIZE, STRIDE, check_images
+from fastbp.kernels.reductions import long_total
+from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, STRIDE, check_images
 
 # images: x or dx (planes, image); results: y or dy (planes, windows); the counts of windows along each axis, one axis
-# after the other, as numbers of their dtype; tables of the windows. For the mean of a plane: the `size` of an image.
-AVG_POOL = Record("images results counts table spans planes image windows", "size")
+# after the other, as numbers of their dtype; tables of the windows. depths, rows, columns: elements of a window on each
+# axis that are in `spans`. For the mean of a plane: the `size` of an image.
+AVG_POOL = Record("images results counts table spans depths rows columns planes image windows", "size")
 
 
 @task(AVG_POOL)
 def _avg_pool_forward(p, t, threads):
     """The means of share ``t`` of the planes."""
     x, y, counts = pointer_at(p.images, p.size), pointer_at(p.results, p.size), pointer_at(p.counts, p.size)
-    D, H, W = on_axes(p.table, IMAGE)
-    KD, KH, KW = on_axes(p.table, SIZE)
+    _, H, W = on_axes(p.table, IMAGE)
+    KD, KH, KW = p.depths, p.rows, p.columns
     OD, OH, OW = on_axes(p.table, OUTPUT)
-    stride = integer(p.table, 2, 6, STRIDE)
+    d_stride, h_stride, stride = on_axes(p.table, STRIDE)
     start, stop = share(p.planes, 1, t, threads)
     for plane in range(start, stop):
         for row in range(OD * OH):
@@ -60,11 +71,13 @@ def _avg_pool_forward(p, t, threads):
             for o in range(OW):
                 store(mean, o, constant(mean, 0))
             for line in range(KD * KH):
-                d, h = place_at(p.table, 0, od, line // KH), place_at(p.table, 1, oh, line % KH)
-                if 0 <= d < D and 0 <= h < H:
-                    for k in range(KW):
-                        u = shift(x, plane * p.image + (d * H + h) * W + integer(p.spans, k, 3, 2))
-                        first, last = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
+                kd, kh = line // KH, KD + line % KH
+                if is_on_image(p.spans, kd, od) and is_on_image(p.spans, kh, oh):
+                    d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
+                    h = oh * h_stride + integer(p.spans, kh, 4, OFFSET)
+                    for k in range(KD + KH, KD + KH + KW):
+                        u = shift(x, plane * p.image + (d * H + h) * W + integer(p.spans, k, 4, OFFSET))
+                        first, last = integer(p.spans, k, 4, FIRST), integer(p.spans, k, 4, STOP)
                         if stride <= 2:
                             add_row(shift(u, first * stride), stride, shift(mean, first), last - first)
                         else:
@@ -80,10 +93,10 @@ def _avg_pool_forward(p, t, threads):
 def _avg_pool_backward(p, t, threads):
     """The gradient by share ``t`` of the planes."""
     dx, dy, counts = pointer_at(p.images, p.size), pointer_at(p.results, p.size), pointer_at(p.counts, p.size)
-    D, H, W = on_axes(p.table, IMAGE)
-    KD, KH, KW = on_axes(p.table, SIZE)
+    _, H, W = on_axes(p.table, IMAGE)
+    KD, KH, KW = p.depths, p.rows, p.columns
     OD, OH, OW = on_axes(p.table, OUTPUT)
-    stride = integer(p.table, 2, 6, STRIDE)
+    d_stride, h_stride, stride = on_axes(p.table, STRIDE)
     start, stop = share(p.planes, 1, t, threads)
     for plane in range(start, stop):
         for i in range(p.image):
@@ -92,11 +105,13 @@ def _avg_pool_backward(p, t, threads):
             od, oh = row // OH, row % OH
             delta, lines = shift(dy, plane * p.windows + row * OW), load(counts, od) * load(counts, OD + oh)
             for line in range(KD * KH):
-                d, h = place_at(p.table, 0, od, line // KH), place_at(p.table, 1, oh, line % KH)
-                if 0 <= d < D and 0 <= h < H:
-                    for k in range(KW):
-                        gradient = shift(dx, plane * p.image + (d * H + h) * W + integer(p.spans, k, 3, 2))
-                        first, last = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
+                kd, kh = line // KH, KD + line % KH
+                if is_on_image(p.spans, kd, od) and is_on_image(p.spans, kh, oh):
+                    d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
+                    h = oh * h_stride + integer(p.spans, kh, 4, OFFSET)
+                    for k in range(KD + KH, KD + KH + KW):
+                        gradient = shift(dx, plane * p.image + (d * H + h) * W + integer(p.spans, k, 4, OFFSET))
+                        first, last = integer(p.spans, k, 4, FIRST), integer(p.spans, k, 4, STOP)
                         along = shift(counts, OD + OH + first)
                         if stride <= 2:
                             place = shift(gradient, first * stride)
@@ -116,13 +131,14 @@ def _enter(steps, threads, numbers, images, results):
     """images (planes, image), results (planes, windows); ``numbers``: those of `_Tables`."""
     if results.size == 0 or overlap(images, results) or not (is_aligned(images) and is_aligned(results)):
         return False
-    image, windows = numbers[3], numbers[4]
+    image, windows = numbers[6], numbers[7]
     planes = results.size // windows
     if images.size != planes * image:
         return False
     p = _record(steps[0, 1], pointer(images))
     p.images, p.results, p.planes, p.image, p.windows = address(images), address(results), planes, image, windows
     p.counts, p.table, p.spans = numbers[0], numbers[1], numbers[2]
+    p.depths, p.rows, p.columns = numbers[3], numbers[4], numbers[5]
     return finish(steps, threads)
 
 
@@ -202,8 +218,8 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
 def _run(pool, on, count_padding, images, results):
     """Run the task ``pool`` on arrays in C order."""
     tables = _tables(on, count_padding, images.dtype)
-    counts, table, spans, image, windows = tables.numbers.tolist()
-    values = *addresses_of(images, results), counts, table, spans, math.prod(images.shape[:2]), image, windows, 0.0
+    *of_windows, image, windows = tables.numbers.tolist()
+    values = *addresses_of(images, results), *of_windows, math.prod(images.shape[:2]), image, windows, 0.0
     wide = _runtime.pays_threads(_work(on, results))
     submit(AVG_POOL, images.dtype, values, (pool,), wide, (images, results, *tables))
 
@@ -217,16 +233,17 @@ class _Tables(NamedTuple):
 
     counts: np.ndarray  # how many elements of each window count, by axes: the products are the sizes
     table: np.ndarray  # `Windows.table`
-    spans: np.ndarray  # `Windows.spans`
-    numbers: np.ndarray  # the addresses of these, and the elements of an image and of its pooling
+    spans: np.ndarray  # `spans_of` all axes
+    numbers: np.ndarray  # what the record says of the windows: from `counts` on, without `planes`
 
 
 @lru_cache(maxsize=256)
 def _tables(on, count_padding, dtype):
     ends = [(-b, n + e) if count_padding else (0, n) for n, b, e in zip(on.image, on.before, on.behind, strict=True)]
     counts = [[1]] * (AXES - len(on.image)) + [count_of(on, axis, *end) for axis, end in enumerate(ends)]
-    tables = np.concatenate(counts).astype(dtype), on.table(), on.spans()
-    sizes = math.prod(on.image), math.prod(on.output)
+    spans = spans_of(on)
+    tables = np.concatenate(counts).astype(dtype), on.table(), np.concatenate(spans)
+    sizes = *map(len, spans), math.prod(on.image), math.prod(on.output)
     return _Tables(*tables, np.array([*(table.ctypes.data for table in tables), *sizes]))
 
 
@@ -235,7 +252,7 @@ def _global_avg_pool_forward(p, t, threads):
     x, y = pointer_at(p.images, p.size), pointer_at(p.results, p.size)
     start, stop = share(p.planes, 1, t, threads)
     for plane in range(start, stop):
-        store(y, plane, total(carray(shift(x, plane * p.image), (p.image,))) / p.size)
+        store(y, plane, long_total(shift(x, plane * p.image), p.image) / p.size)
     return 0
 
 
@@ -283,7 +300,7 @@ def global_avg_pool_backward(dy, dx):
 def _run_global(pool, images, results):
     """Run the task ``pool`` on arrays in C order."""
     image = math.prod(images.shape[2:])
-    values = *addresses_of(images, results), 0, 0, 0, results.size, image, 1, image
+    values = *addresses_of(images, results), *[0] * 6, results.size, image, 1, image
     submit(AVG_POOL, images.dtype, values, (pool,), _runtime.pays_threads(images.size), (images, results))
 
 

@@ -102,11 +102,14 @@ def _check_outputs(name, inputs, **outputs):
                 raise ValueError(f"{name}: {key} must not overlap {other}")
 
 
-def _correlate(on, correlation):
+def _correlate(name, on, correlation):
     """The sums by the faster algorithm."""
     if correlation.result.size:
         pays = pays_winograd(on, *correlation.sizes)
-        (correlate_tiles if pays else correlate_images)(on, correlation)
+        try:
+            (correlate_tiles if pays else correlate_images)(on, correlation)
+        except MemoryError as error:
+            raise MemoryError(f"{name}: {error}") from None
 
 
 def conv_activation_forward(
@@ -125,7 +128,8 @@ def conv_activation_forward(
     source, weight, bias, result = in_order(x, w, b, out)
     walk = walk_forward(pool, of_pool, result)
     (slope,) = factors(x.dtype, slope)
-    _correlate(on, Correlation(source, weight, bias, None, result, groups, False, ACTIVATE, activation, slope, walk))
+    of_tile = ACTIVATE, activation, slope
+    _correlate(name, on, Correlation(source, weight, bias, None, result, groups, False, *of_tile, walk))
     unflat(result, out)
 
 
@@ -151,6 +155,13 @@ def conv_forward(x, w, b, out, *, stride=1, padding=0, dilation=1, groups=1):
         input.
     TypeError
         When dtypes differ or are neither float32 nor float64.
+    MemoryError
+        When the grid of ``grid.py`` or other room for the sums would take more memory than is free.
+
+    Notes
+    -----
+    Windows of 3 x 3 go by Winograd's algorithm where that is faster. Its sums may overflow where the result would not,
+    if products of x and w come near the end of the range: ``winograd.py`` has the bound.
 
     Examples
     --------
@@ -244,16 +255,19 @@ def conv_delta(
     (slope,) = factors(dx.dtype, slope)
     of_tile = (activation, slope) if form == SLOPE else (IDENTITY, 0.0)
     walk = walk_back(pool, of_pool, source)
-    _correlate(on, Correlation(source, weight, None, below, result, groups, True, form, *of_tile, walk))
+    _correlate(name, on, Correlation(source, weight, None, below, result, groups, True, form, *of_tile, walk))
     if is_sloped and form != SLOPE:
         activation_backward(result, below, result, activation, slope)
     unflat(result, dx)
 
 
-def _add_taps(on, groups, delta, x, w, dw, *rest, **options):
+def _add_taps(name, on, groups, delta, x, w, dw, *rest, **options):
     """The gradients by the faster algorithm."""
     pays = pays_winograd(on, x.shape[1] // groups, len(dw) // groups)
-    (sum_tiles_of if pays else sum_taps_of)(on, groups, delta, x, w, dw, *rest, **options)
+    try:
+        (sum_tiles_of if pays else sum_taps_of)(on, groups, delta, x, w, dw, *rest, **options)
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from None
 
 
 def _copy_back(results, outputs):
@@ -307,11 +321,13 @@ def conv_gradient(
     _check_outputs(name, {"delta": delta, "x": x, "w": w}, dw=dw, db=db)
     ordered = in_order(delta, x, w, dw, db)
     walk = walk_back(pool, of_pool, ordered[0])
-    _add_taps(on, groups, *ordered, factors(x.dtype, 1.0, 2 * l2, 1.0 if accumulate else 0.0), walk)
+    _add_taps(name, on, groups, *ordered, factors(x.dtype, 1.0, 2 * l2, 1.0 if accumulate else 0.0), walk)
     _copy_back(ordered[3:], (dw, db))
 
 
-def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation=1, groups=1, pool=None):
+def conv_sgd_update(
+    delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation=1, groups=1, pool=None, name="conv_sgd_update"
+):
     """Gradient descent as the last step of the weight gradient, which is not stored itself; ``b`` may be None.
 
     w <- w - lr (dw + 2 l2 w),   b <- b - lr db;   arrays and errors as in `conv_gradient`.
@@ -325,5 +341,5 @@ def conv_sgd_update(delta, x, w, b, lr, l2=0.0, *, stride=1, padding=0, dilation
     source, images, weight, bias = in_order(delta, x, w, b)
     walk = walk_back(pool, of_pool, source)
     rates = factors(x.dtype, -lr, 2 * l2, 0.0)
-    _add_taps(on, groups, source, images, None, weight, bias, rates, walk, descends=True)
+    _add_taps(name, on, groups, source, images, None, weight, bias, rates, walk, descends=True)
     _copy_back((weight, bias), (w, b))

@@ -6,6 +6,7 @@ One image after the other is copied onto the grid of ``grid.py``, whose tables s
 step over; the tiles of ``grid_tile.py`` do the rest. Threads share the images, and the rows of A where these are few.
 Every sum is made in the order of k, whoever makes it.
 
+    clear       where some results have no sum, as the gradient by inputs that no window reaches
     pack        A into blocks of rows, k after k, beside the bias; both for each group and phase
     correlate   images, groups, blocks of rows
 """
@@ -17,6 +18,7 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _cpu, _runtime
+from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
@@ -138,6 +140,16 @@ def pack_bias(p, first, count, target):
     bias = pointer_at(p.bias, p.slope)
     for i in range(_ROWS):
         store(target, i, load(bias, first + i) if p.bias != 0 and i < count else constant(target, 0))
+
+
+@task(CORRELATION)
+def clear(p, t, threads):
+    """Overwrite share ``t`` of the results with 0."""
+    result = pointer_at(p.result, p.slope)
+    start, stop = share(p.images * p.groups * p.rows * p.result_plane, 1, t, threads)
+    for i in range(start, stop):
+        store(result, i, constant(result, 0))
+    return 0
 
 
 @task(CORRELATION)
@@ -329,8 +341,10 @@ def correlate_images(on, c):
         *(*c.planes(on), result_pitch, tables.channel, tables.step, in_place),
         *(images, pitch, pooled, *c.pitches, c.form, c.activation, c.slope, c.floor),
     )
-    wide = _runtime.pays_threads(packed * 16), _runtime.pays_threads(c.multiply_adds(on))
+    tasks = (pack_rows, correlate) if tables.is_complete else (pack_rows, clear, correlate)
+    wide = _runtime.pays_threads(packed * 16), *[_runtime.pays_threads(c.multiply_adds(on))] * (len(tasks) - 1)
     kept = *c.arrays, *tables.arrays()
     # a unit may be read beyond the last grid
     needed = packed + numba.config.NUMBA_NUM_THREADS * (images * pitch + pooled) + unit
-    submit(CORRELATION, dtype, values, (pack_rows, correlate), wide, kept, needed)
+    check_memory(needed * dtype.itemsize, "room for its sums")
+    submit(CORRELATION, dtype, values, tasks, wide, kept, needed)

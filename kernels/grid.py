@@ -11,8 +11,13 @@ so that neighbouring windows are neighbours on the grid, and the sums of several
 
 This is the form of the convolution itself and of its gradient by the input; the tables that bring them into it are made
 here. Results come in *units* of half a vector, which are contiguous on the grid.
+
+However far windows move, and however far apart their elements lie, a grid takes no more than its sums can use: of the
+parts of an axis only those that some element of a window is in, and for all elements that are never on the image one
+part of zeros.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -20,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.kernels.windows import AXES, BEFORE, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
+from fastbp.kernels._arrays import check_memory
+from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, SIZE, STRIDE, Windows
 
 # Columns of the tables, as compiled code reads them.
-EXTENT, LEAD, STEP, PLACES = range(4)
 DEPTH, TAPS, FIRST_TAP, FIRST_OFFSET, FIRST_TILE, TILES = range(6)
 PLACE, UNIT_IMAGE = range(2)
 LANE, TARGET, COUNT, IMAGE_OF = range(4)
@@ -37,7 +42,7 @@ class Pass(NamedTuple):
     its lanes that is stored together; the others are sums that nobody wants.
     """
 
-    copy: np.ndarray  # a row for each axis: elements, lead, stride and places on the grid
+    copy: np.ndarray  # `copy_table`
     phases: np.ndarray  # a row for each phase: DEPTH to TILES
     taps: np.ndarray  # the elements of the window that a phase uses
     offsets: np.ndarray  # of every channel and tap of a phase
@@ -51,6 +56,7 @@ class Pass(NamedTuple):
     images: int  # in a block
     is_image: bool  # whether the grid is the image itself
     is_whole: bool  # whether every lane of a unit is wanted
+    is_complete: bool  # whether all results are among the pieces; the others are 0
     addresses: dict[str, int]  # of the tables
 
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -75,14 +81,62 @@ def merged(on: Windows) -> np.ndarray:
 
 
 def _flat(pitches: np.ndarray, per_axis: list[np.ndarray]) -> np.ndarray:
-    """sum_a pitches[a] per_axis[a][i_a], for all i in row-major order."""
+    """sum_a pitches[a] per_axis[a][i_a], for all i in row-major order; 0 for no axes."""
     axes = np.meshgrid(*per_axis, indexing="ij")
-    return sum(pitch * axis.reshape(-1) for pitch, axis in zip(pitches, axes, strict=True))
+    products = (pitch * axis.reshape(-1) for pitch, axis in zip(pitches, axes, strict=True))
+    return sum(products, start=np.zeros(1, np.int64))
 
 
-def _pitches(extents: np.ndarray) -> np.ndarray:
+def _pitches(extents: Sequence[int] | np.ndarray) -> np.ndarray:
     """Elements from one index to the next, on every axis of a C-ordered array."""
     return np.array([prod(extents[axis + 1 :]) for axis in range(len(extents))], np.int64)
+
+
+class Line(NamedTuple):
+    """One axis of the grid: element i of the image lies at place (i + lead) // step, in part (i + lead) % step."""
+
+    elements: int
+    lead: int
+    step: int
+    places: int
+    used: np.ndarray  # the parts that there are, ascending; others are left out
+    parts: int  # as many, or one more, which is 0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it has the elements of the image and nothing else."""
+        return self.lead == 0 and self.step == self.parts == 1 and self.places == self.elements
+
+
+# Columns in front of `copy_table`, as compiled code reads them: elements of each axis; step and lead of the last one,
+# its elements that are on the grid, and elements from one part of it to the next; where the offsets of each axis start.
+OF_D, OF_H, OF_W, STEP, LEAD, ON_GRID, NEXT_PART, AT_D, AT_H, AT_W = range(10)
+
+
+def copy_table(lines: Sequence[Line]) -> np.ndarray:
+    """What `grid_copy.copy_to_grid` reads: the columns above, and of every element of an axis its offset on the grid.
+
+    That of an element of the image is the sum over the axes. It is -1 where an element is on no part that there is, or
+    behind all places; on the last axis, parts by 1 or 2 are copied without offsets.
+    """
+    by_part = _pitches([line.parts for line in lines]) * prod(line.places for line in lines)
+    by_place = _pitches([line.places for line in lines])
+    offsets = []
+    for axis, line in enumerate(lines):
+        is_plain = axis == AXES - 1 and line.step <= 2
+        place, part = np.divmod(np.arange(0 if is_plain else line.elements) + line.lead, line.step)
+        number = np.searchsorted(line.used, part)
+        is_there = (place < line.places) & np.isin(part, line.used)
+        offsets.append(np.where(is_there, number * by_part[axis] + place * by_place[axis], -1))
+    last = lines[-1]
+    count = max(0, min(last.elements, last.places * last.step - last.lead))
+    starts = [AT_W + 1 + sum(map(len, offsets[:axis])) for axis in range(AXES)]
+    head = *(line.elements for line in lines), last.step, last.lead, count, by_part[-1], *starts
+    return np.concatenate([head, *offsets]).astype(np.int64)
+
+
+# Bytes that making the tables takes, for every unit and every row of results.
+_TABLES_OF_UNIT, _TABLES_OF_ROW = 64, 128
 
 
 class Layout(NamedTuple):
@@ -94,85 +148,85 @@ class Layout(NamedTuple):
 
 
 def _units(
-    counts: np.ndarray, places: np.ndarray, start: int, targets: np.ndarray, step: int, half: int
+    counts: np.ndarray, places: Sequence[int], start: int, targets: np.ndarray, half: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places of the units for ``counts`` results per axis on a grid of ``places``, units of the pieces, and the pieces.
+    """Places of the units for ``counts`` results per axis on a grid of ``places``; the first lane of every row of them,
+    counted through all units, and where its first result is stored.
 
     Result i is stored at start + sum_a targets[a] i_a. A line of units is a row; or whole planes or volumes with what
     lies between their rows, if that takes fewer units.
     """
     if 0 in counts:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3), np.int64)
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
     pitches = _pitches(places)
     lengths = [int((counts[outer:] - 1) @ pitches[outer:]) + 1 for outer in range(AXES)]
-    totals = [prod(counts[:outer]) * -(-length // half) for outer, length in enumerate(lengths)]
+    totals = [prod(map(int, counts[:outer])) * -(-length // half) for outer, length in enumerate(lengths)]
     outer = AXES - 1 - int(np.argmin(totals[::-1]))
-    # the first line, which all others repeat
-    along = np.arange(-(-lengths[outer] // half) * half)
-    index = [along // pitch % n for pitch, n in zip(pitches[outer:], places[outer:], strict=True)]
-    wanted = along < lengths[outer]
-    for i, n in zip(index, counts[outer:], strict=True):
-        wanted = wanted & (i < n)
-    target = sum(t * i for t, i in zip(targets[outer:], index, strict=True)).reshape(-1, half)
-    wanted = wanted.reshape(-1, half)
-    follows = wanted[:, 1:] & wanted[:, :-1] & (target[:, 1:] == target[:, :-1] + step)
-    edge = np.zeros((len(target), 1), bool)
-    first = np.flatnonzero(wanted & ~np.hstack([edge, follows]))
-    last = np.flatnonzero(wanted & ~np.hstack([follows, edge]))
-    # where the lines start on the grid and in the result
-    lines = [np.arange(n) for n in counts[:outer]] or [np.zeros(1, np.int64)]
-    line_places, line_targets = (_flat(p[: max(outer, 1)], lines)[:, None] for p in (pitches, targets))
-    unit = np.arange(len(line_places))[:, None] * len(target) + first // half
-    pieces = np.empty((*unit.shape, 3), np.int64)
-    pieces[..., 0], pieces[..., 1] = first % half, start + line_targets + target.reshape(-1)[first]
-    pieces[..., 2] = last - first + 1
-    return (line_places + along[::half]).reshape(-1), unit.reshape(-1), pieces.reshape(-1, 3)
+    size = _TABLES_OF_UNIT * totals[outer] + _TABLES_OF_ROW * prod(map(int, counts[:-1]))
+    check_memory(size, "the tables of its windows")
+    ranges = [np.arange(n) for n in counts]
+    lines, rows = _flat(pitches[:outer], ranges[:outer]), _flat(pitches[outer:-1], ranges[outer:-1])
+    units = -(-lengths[outer] // half)
+    place = lines[:, None] + half * np.arange(units)
+    lane = units * half * np.arange(len(lines))[:, None] + rows
+    return place.reshape(-1), lane.reshape(-1), start + _flat(targets[:-1], ranges[:-1])
 
 
 def _tiles(
-    place: np.ndarray, unit: np.ndarray, pieces: np.ndarray, images: int, step: int, layout: Layout
+    place: np.ndarray, lane: np.ndarray, target: np.ndarray, width: int, images: int, step: int, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Units of ``images`` in whole tiles; the first pieces of these; and the pieces, joined where they can be."""
-    count = images * len(place)
+    """Units of ``images`` in whole tiles; the first pieces of these; and the pieces: rows, cut where tiles end, and
+    joined where they follow each other.
+    """
+    count, size = images * len(place), layout.tile * layout.unit
     if not count:
         return np.empty((0, 2), np.int64), np.zeros(1, np.int64), np.empty((0, 4), np.int64)
     tiles = -(-count // layout.tile)
     number = np.minimum(np.arange(tiles * layout.tile), count - 1)
     units = np.stack([place[number % len(place)], number // len(place)], axis=1)
-    image = np.repeat(np.arange(images), len(pieces))
-    tile, within = np.divmod(image * len(place) + np.tile(unit, images), layout.tile)
-    lane, target, length = np.tile(pieces, (images, 1)).T
-    lane = lane + within * layout.unit
-    joins = np.zeros(len(lane), bool)
-    joins[1:] = (np.diff(tile) == 0) & (np.diff(image) == 0) & (np.diff(lane) == length[:-1])
-    joins[1:] &= np.diff(target) == length[:-1] * step
-    first = np.flatnonzero(~joins)
-    joined = np.stack([lane[first], target[first], np.add.reduceat(length, first), image[first]], axis=1)
-    return units, np.searchsorted(tile[first], np.arange(tiles + 1)), joined
+    first = (len(place) * layout.unit * np.arange(images)[:, None] + lane).reshape(-1)
+    cuts = (first + width - 1) // size - first // size + 1
+    row = np.repeat(np.arange(len(first)), cuts)
+    tile = first[row] // size + np.arange(len(row)) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+    start = np.maximum(first[row], tile * size)
+    length = np.minimum(first[row] + width, (tile + 1) * size) - start
+    image, of_image = np.divmod(row, len(lane))
+    to = target[of_image] + (start - first[row]) * step
+    joins = np.zeros(len(row), bool)
+    joins[1:] = (np.diff(tile) == 0) & (np.diff(image) == 0) & (np.diff(start) == length[:-1])
+    joins[1:] &= np.diff(to) == length[:-1] * step
+    begin = np.flatnonzero(~joins)
+    joined = np.stack([(start - tile * size)[begin], to[begin], np.add.reduceat(length, begin), image[begin]], axis=1)
+    return units, np.searchsorted(tile[begin], np.arange(tiles + 1)), joined
 
 
-def _pass(copy, phases, channels: int, step: int, layout: Layout) -> Pass:
+def _grid(lines: Sequence[Line], channels: int) -> int:
+    """Elements of the grid of one channel; refuses grids that memory cannot hold."""
+    channel = prod(line.places * line.parts for line in lines)
+    check_memory(4 * channels * channel, "the grid of an image")  # elements have 4 bytes or 8
+    return channel
+
+
+def _pass(lines: Sequence[Line], phases, channels: int, step: int, layout: Layout, *, is_complete=True) -> Pass:
     """The tables; each of ``phases`` is (taps, their offsets, counts, start of the result, its pitches)."""
-    places, parts = copy[:, PLACES], copy[:, STEP]
-    channel = int(prod(places) * prod(parts))
-    walks = [_units(counts, places, start, targets, step, layout.unit) for _, _, counts, start, targets in phases]
+    places, channel = [line.places for line in lines], _grid(lines, channels)
+    walks = [_units(counts, places, start, targets, layout.unit) for _, _, counts, start, targets in phases]
     # as many images as leave few tiles partly empty
     fewest = min(len(place) for place, _, _ in walks)
     images = max(1, min(-(-4 * layout.tile // max(1, fewest)), layout.cached // (channels * channel)))
     rows: list[list[int]] = []
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
-    for (taps, offsets, *_), walk in zip(phases, walks, strict=True):
-        units, tiles, pieces = _tiles(*walk, images, step, layout)
+    for (taps, offsets, counts, *_), walk in zip(phases, walks, strict=True):
+        units, tiles, pieces = _tiles(*walk, int(counts[-1]), images, step, layout)
         firsts = [sum(len(part) for part in column) for column in columns]
         rows.append([channels * len(taps), len(taps), firsts[0], firsts[1], firsts[3], len(tiles) - 1])
         of_all = (np.arange(channels)[:, None] * channel + offsets).reshape(-1)
         for column, part in zip(columns, (taps, of_all, units, tiles + firsts[4], pieces), strict=True):
             column.append(part)
     counts = phases[0][2]
-    is_image = not copy[:, LEAD].any() and (parts == 1).all() and (places == copy[:, EXTENT]).all()
     names = "taps", "offsets", "units", "tiles", "pieces"
     tables = {
-        "copy": copy,
+        "copy": copy_table(lines),
         "phases": np.array(rows),
         **{name: np.concatenate(column) for name, column in zip(names, columns, strict=True)},
         "lines": _flat(_pitches(places), [np.arange(n) for n in (*counts[:-1], 1)]),
@@ -184,25 +238,39 @@ def _pass(copy, phases, channels: int, step: int, layout: Layout) -> Pass:
         step=step,
         channel=channel,
         images=images,
-        is_image=bool(is_image),
-        is_whole=all((pieces[:, 2] == layout.unit).all() for _, _, pieces in walks),
+        is_image=all(line.is_image for line in lines),
+        is_whole=all(len(walk[0]) * layout.unit == prod(phase[2]) for walk, phase in zip(walks, phases, strict=True)),
+        is_complete=is_complete,
         addresses={name: table.ctypes.data for name, table in tables.items()},
     )
+
+
+def _taps(row: np.ndarray) -> tuple[Line, np.ndarray, np.ndarray]:
+    """One axis of the grid of images, and of every element of a window the part and the place in it."""
+    image, size, stride, dilation, before, output = map(int, row)
+    at = np.arange(size) * dilation
+    # the windows that have the element on the image
+    first, last = -((at - before) // stride), (image - 1 + before - at) // stride
+    is_real = np.maximum(first, 0) <= np.minimum(last, output - 1)
+    start = min(before, at[is_real].min(initial=before))
+    place, part = np.divmod(at - start, stride)
+    used = np.arange(stride) if stride <= 2 else np.unique(part[is_real])
+    part, place = np.where(is_real, np.searchsorted(used, part), len(used)), np.where(is_real, place, 0)
+    parts = len(used) + (not is_real.all())
+    return Line(image, before - int(start), stride, output + int(place.max()), used, parts), part, place
 
 
 @lru_cache(maxsize=256)
 def forward_pass(on: Windows, channels: int, layout: Layout) -> Pass:
     """y[o] = sum_{c, k} w[c, k] x[c, o stride - before + k dilation]."""
     table = merged(on)
-    size, stride, dilation, output = (table[:, column] for column in (SIZE, STRIDE, DILATION, OUTPUT))
-    reach = (size - 1) * dilation
-    copy = np.stack([table[:, IMAGE], table[:, BEFORE], stride, reach // stride + output], axis=1)
-    at = [np.arange(n) * d for n, d in zip(size, dilation, strict=True)]
-    places = copy[:, PLACES]
-    part = _flat(_pitches(stride), [a % s for a, s in zip(at, stride, strict=True)])
-    offsets = part * prod(places) + _flat(_pitches(places), [a // s for a, s in zip(at, stride, strict=True)])
-    phase = np.arange(prod(size)), offsets, output, 0, _pitches(output)
-    return _pass(copy, [phase], channels, 1, layout)
+    lines, parts, places = zip(*map(_taps, table), strict=True)
+    _grid(lines, channels)
+    extents = [line.places for line in lines]
+    part = _flat(_pitches([line.parts for line in lines]), parts)
+    offsets = part * prod(extents) + _flat(_pitches(extents), places)
+    phase = np.arange(len(offsets)), offsets, table[:, OUTPUT], 0, _pitches(table[:, OUTPUT])
+    return _pass(lines, [phase], channels, 1, layout)
 
 
 class _Axis(NamedTuple):
@@ -218,14 +286,16 @@ class _Axis(NamedTuple):
 
 
 def _axes(row: np.ndarray) -> list[_Axis]:
-    """The inputs of one axis, for every place within a stride."""
-    image, size, stride, dilation, before, _ = map(int, row)
-    k = np.arange(size)
+    """The inputs of one axis that windows reach, for every place within a stride where there are some."""
+    image, size, stride, dilation, before, output = map(int, row)
+    at = np.arange(size) * dilation - before
+    first = at % stride
+    elements, shift = -((first - image) // stride), (first - at) // stride
+    reaches = (elements > 0) & (shift < output) & (shift + elements > 0)
     parts = []
-    for place in range(stride):
-        first = (place - before) % stride
-        taps = k[(k * dilation - before - first) % stride == 0]
-        parts.append(_Axis(first, len(range(first, image, stride)), taps, (first + before - taps * dilation) // stride))
+    for place in np.unique(first[reaches]):
+        taps = np.flatnonzero(reaches & (first == place))
+        parts.append(_Axis(int(place), int(elements[taps[0]]), taps, shift[taps]))
     return parts
 
 
@@ -234,18 +304,21 @@ def delta_pass(on: Windows, filters: int, layout: Layout) -> Pass:
     """dx[i] = sum_{f, k} w[f, k] dy[f, o], over all o and k with i = o stride - before + k dilation."""
     table = merged(on)
     axes = [_axes(row) for row in table]
-    copy = np.ones((AXES, 4), np.int64)
-    for row, output, parts in zip(copy, table[:, OUTPUT], axes, strict=True):
-        used = [part for part in parts if part.elements and len(part.taps)]
-        lead = max(0, *(-part.shifts.min() for part in used)) if used else 0
-        places = max(part.elements + (int(part.shifts.max()) + lead if len(part.taps) else 0) for part in parts)
-        row[:] = output, lead, 1, max(1, places)
-    pitches, inputs, strides = _pitches(copy[:, PLACES]), _pitches(table[:, IMAGE]), table[:, STRIDE]
+    lines = []
+    for output, parts in zip(table[:, OUTPUT], axes, strict=True):
+        lead = max([0, *(-int(part.shifts.min()) for part in parts)])
+        places = max([1, *(part.elements + int(part.shifts.max()) + lead for part in parts)])
+        lines.append(Line(int(output), lead, 1, places, np.zeros(1, np.int64), 1))
+    _grid(lines, filters)
+    pitches, inputs, strides = _pitches([line.places for line in lines]), _pitches(table[:, IMAGE]), table[:, STRIDE]
     phases = []
     for of_axes in product(*axes):
         taps = _flat(_pitches(table[:, SIZE]), [part.taps for part in of_axes])
-        offsets = _flat(pitches, [part.shifts + lead for part, lead in zip(of_axes, copy[:, LEAD], strict=True)])
+        offsets = _flat(pitches, [part.shifts + line.lead for part, line in zip(of_axes, lines, strict=True)])
         counts = np.array([part.elements for part in of_axes])
         start = int(inputs @ [part.first for part in of_axes])
         phases.append((taps, offsets, counts, start, inputs * strides))
-    return _pass(copy, phases, filters, int(strides[-1]), layout)
+    reached = [sum(part.elements for part in parts) for parts in axes]
+    nothing = np.empty(0, np.int64), np.empty(0, np.int64), np.zeros(AXES, np.int64), 0, inputs
+    is_complete = reached == list(table[:, IMAGE])
+    return _pass(lines, phases or [nothing], filters, int(strides[-1]), layout, is_complete=is_complete)

@@ -4,42 +4,39 @@ from numba import types
 
 from fastbp.kernels._jit import index, routine
 from fastbp.kernels._pointers import integer, load, shift, store
-from fastbp.kernels.grid import EXTENT, LEAD, PLACES, STEP
+from fastbp.kernels.grid import AT_D, AT_H, AT_W, LEAD, NEXT_PART, OF_D, OF_H, OF_W, ON_GRID, STEP
 from fastbp.kernels.packing import copy_line, deinterleave
 
 
 @routine(lambda real: (types.CPointer(real), index, index, index, types.CPointer(real), index))
 def copy_to_grid(source, plane, channels, table, grid, channel):
-    """Copy images of ``channels`` onto the grid, where zeros are around them already; table: `Pass.copy`."""
-    D, H, W = integer(table, 0, 4, EXTENT), integer(table, 1, 4, EXTENT), integer(table, 2, 4, EXTENT)
-    d_step, h_step, w_step = integer(table, 0, 4, STEP), integer(table, 1, 4, STEP), integer(table, 2, 4, STEP)
-    d_places, h_places = integer(table, 0, 4, PLACES), integer(table, 1, 4, PLACES)
-    w_places = integer(table, 2, 4, PLACES)
-    d_lead, h_lead, w_lead = integer(table, 0, 4, LEAD), integer(table, 1, 4, LEAD), integer(table, 2, 4, LEAD)
-    part_size = d_places * h_places * w_places
+    """Copy images of ``channels`` onto the grid, where zeros are around them already; table: `grid.copy_table`."""
+    D, H, W = integer(table, OF_D, 1, 0), integer(table, OF_H, 1, 0), integer(table, OF_W, 1, 0)
+    at_d, at_h, at_w = integer(table, AT_D, 1, 0), integer(table, AT_H, 1, 0), integer(table, AT_W, 1, 0)
+    step, lead, count = integer(table, STEP, 1, 0), integer(table, LEAD, 1, 0), integer(table, ON_GRID, 1, 0)
+    part = integer(table, NEXT_PART, 1, 0)
     for c in range(channels):
         for d in range(D):
-            d_place, d_part = (d + d_lead) // d_step, (d + d_lead) % d_step
-            if d_place >= d_places:
+            of_d = integer(table, at_d + d, 1, 0)
+            if of_d < 0:
                 continue
             for h in range(H):
-                h_place, h_part = (h + h_lead) // h_step, (h + h_lead) % h_step
-                if h_place >= h_places:
+                of_h = integer(table, at_h + h, 1, 0)
+                if of_h < 0:
                     continue
-                part = (d_part * h_step + h_part) * w_step
                 row = shift(source, c * plane + (d * H + h) * W)
-                line = shift(grid, c * channel + part * part_size + (d_place * h_places + h_place) * w_places)
-                count = min(W, w_places * w_step - w_lead)  # elements that have a place
-                if w_step == 1:
-                    copy_line(row, count, shift(line, w_lead))
-                elif w_step == 2:
-                    even, odd = shift(line, w_lead // 2), shift(line, (w_lead + 1) // 2)
-                    if w_lead % 2 == 0:
-                        deinterleave(row, count, even, shift(odd, part_size))
+                line = shift(grid, c * channel + of_d + of_h)
+                if step == 1:
+                    copy_line(row, count, shift(line, lead))
+                elif step == 2:
+                    even, odd = shift(line, lead // 2), shift(line, (lead + 1) // 2)
+                    if lead % 2 == 0:
+                        deinterleave(row, count, even, shift(odd, part))
                     else:
-                        deinterleave(row, count, shift(even, part_size), odd)
+                        deinterleave(row, count, shift(even, part), odd)
                 else:
-                    for w in range(count):
-                        place = w + w_lead
-                        store(line, place % w_step * part_size + place // w_step, load(row, w))
+                    for w in range(W):
+                        of_w = integer(table, at_w + w, 1, 0)
+                        if of_w >= 0:
+                            store(line, of_w, load(row, w))
     return 0

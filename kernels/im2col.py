@@ -110,7 +110,8 @@ def im2col(x, cols, size, stride=1, padding=0, dilation=1):
     x, cols = plain("im2col", x=x, cols=cols)
     on = _checked("im2col", x, cols, cols, x, (size, stride, padding, dilation))
     source, result = in_order(x, cols)
-    _run(_im2col, on, source, result)
+    if cols.size:
+        _run(_im2col, on, source, result)
     unflat(result, cols)
 
 
@@ -129,7 +130,10 @@ def col2im(cols, x, size, stride=1, padding=0, dilation=1):
     x, cols = plain("col2im", x=x, cols=cols)
     on = _checked("col2im", x, cols, x, cols, (size, stride, padding, dilation))
     source, result = in_order(cols, x)
-    _run(_col2im, on, result, source)
+    if cols.size:
+        _run(_col2im, on, result, source)
+    else:
+        result[...] = 0
     unflat(result, x)
 
 

@@ -26,18 +26,31 @@ from fastbp.kernels._record import Record
 from fastbp.kernels.activation import sloped
 from fastbp.kernels.epilogue import IDENTITY, TANH, check_activation
 from fastbp.kernels.partition import share
-from fastbp.kernels.pool import check_pool, on_axes, place_at, pool_windows_of
+from fastbp.kernels.pool import (
+    ELEMENT,
+    FIRST,
+    OFFSET,
+    STOP,
+    check_pool,
+    is_on_image,
+    on_axes,
+    place_at,
+    pool_windows_of,
+    spans_of,
+)
 from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
 from fastbp.kernels.windows import AXES, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
 
 _INDICES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.int64))
 
 # walk: `pool_planes` or `place_planes`; images: x or dx (planes, image); y, dy, index (planes, results).
-# table, spans, steps: those of `_Tables`. elements: of a window.
+# table, spans, steps: those of `_Tables`. depths, rows, columns: elements of a window on each axis that are in `spans`;
+# elements: of a window, all of them.
 # pairs: whether windows are two elements side by side along rows, and on one image of a volume.
 # tiles: whether every element is in one window. first, behind: the rows of windows that lie on the image whole.
 MAX_POOL = Record(
-    "walk images y dy index planes table spans steps elements image results pairs tiles first behind activation",
+    "walk images y dy index planes table spans steps depths rows columns elements image results pairs tiles first "
+    "behind activation",
     "slope",
 )
 
@@ -45,6 +58,8 @@ MAX_POOL = Record(
 def index_dtype(size: tuple[int, ...]) -> np.dtype:
     """The smallest integer type that tells apart all elements of a window of ``size``."""
     elements = math.prod(size)
+    if elements >= 2**63:
+        raise ValueError(f"an index has 64 bits, too few for windows of {elements} elements")
     return np.dtype(np.uint8 if elements <= 2**8 else np.uint16 if elements <= 2**16 else np.int64)
 
 
@@ -74,29 +89,40 @@ class _Tables(NamedTuple):
     """The windows as the tasks need them."""
 
     table: np.ndarray  # `Windows.table`
-    spans: np.ndarray  # `Windows.spans`
-    steps: np.ndarray  # places from the first element of a window to each of them
+    spans: np.ndarray  # `spans_of` all axes, with what each adds to the number of an element in its last column
+    steps: np.ndarray  # places from the first element of a window to each of them; or for many, what `_wide_step` reads
     of_index: np.dtype  # `index_dtype`
     numbers: np.ndarray  # what the record says of the windows: from `table` on, without `planes`
 
 
 @lru_cache(maxsize=256)
 def _tables(on: Windows) -> _Tables:
-    table, spans = on.table(), on.spans()
+    of_index, table, of_axes = index_dtype(on.size), on.table(), spans_of(on)
     image, size, stride, dilation, before, output = table.T
-    k = np.indices(size).reshape(AXES, -1)
-    steps = np.array([image[1] * image[2], image[2], 1]) @ (k * dilation[:, None])
+    pitches, elements = np.array([image[1] * image[2], image[2], 1]) * dilation, [size[1] * size[2], size[2], 1]
+    is_wide = of_index == _INDICES[-1]
+    steps = np.array([*elements, *pitches]) if is_wide else pitches @ np.indices(size).reshape(AXES, -1)
+    spans = np.concatenate(of_axes)
+    spans[:, ELEMENT] *= np.repeat(elements, [len(rows) for rows in of_axes])
     side_by_side = size[2] == stride[2] == 2 and dilation[2] == 1 and before[2] == 0 and 2 * output[2] <= image[2]
     pairs = side_by_side and size[0] == 1 and before[0] == 0 and output[2] > 0
     alone = (before == 0) & (stride == size) & ((dilation == 1) | (size == 1)) & (output * size == image)
-    place = np.arange(output[1]) * stride[1] - before[1]
-    inside = np.flatnonzero((place >= 0) & (place + (size[1] - 1) * dilation[1] < image[1]))
-    first, behind = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-    steps = np.ascontiguousarray(steps)
+    # the first and the last element of every row from first to behind - 1
+    first = -(-before[1] // stride[1])
+    behind = min(output[1], (image[1] - 1 - (size[1] - 1) * dilation[1] + before[1]) // stride[1] + 1)
+    first, behind = (first, behind) if first < behind else (0, 0)
     addresses = table.ctypes.data, spans.ctypes.data, steps.ctypes.data
-    sizes = steps.size, math.prod(on.image), math.prod(on.output)
-    numbers = np.array([*addresses, *sizes, pairs, alone.all(), first, behind])
-    return _Tables(table, spans, steps, index_dtype(on.size), numbers)
+    sizes = math.prod(on.size), math.prod(on.image), math.prod(on.output)
+    numbers = np.array([*addresses, *map(len, of_axes), *sizes, pairs, alone.all(), first, behind])
+    return _Tables(table, spans, steps, of_index, numbers)
+
+
+@inner
+def _wide_step(steps, k):
+    """What a table of `_Tables.steps` would say of element ``k``."""
+    plane, row = integer(steps, 0, 1, 0), integer(steps, 0, 1, 1)
+    d, h, w = k // plane, k % plane // row, k % row
+    return d * integer(steps, 0, 1, 3) + h * integer(steps, 0, 1, 4) + w * integer(steps, 0, 1, 5)
 
 
 @inner
@@ -114,10 +140,10 @@ def pool_planes(number):
     def pool(p, x, start, stop):
         """Pool planes of x."""
         y, index = pointer_at(p.y, p.slope), pointer_at(p.index, number)
-        D, H, W = on_axes(p.table, IMAGE)
-        KD, KH, KW = on_axes(p.table, SIZE)
+        _, H, W = on_axes(p.table, IMAGE)
+        KD, KH, KW = p.depths, p.rows, p.columns
         OD, OH, OW = on_axes(p.table, OUTPUT)
-        h_stride, stride = integer(p.table, 1, 6, STRIDE), integer(p.table, 2, 6, STRIDE)
+        d_stride, h_stride, stride = on_axes(p.table, STRIDE)
         h_dilation, dilation = integer(p.table, 1, 6, DILATION), integer(p.table, 2, 6, DILATION)
         for plane in range(start, stop):
             of_image = shift(x, (plane - start) * p.image)
@@ -134,18 +160,22 @@ def pool_planes(number):
                     continue
                 is_first = True
                 for line in range(KD * KH):
-                    d, h = place_at(p.table, 0, od, line // KH), place_at(p.table, 1, oh, line % KH)
-                    if not (0 <= d < D and 0 <= h < H):
+                    kd, kh = line // KH, KD + line % KH
+                    if not (is_on_image(p.spans, kd, od) and is_on_image(p.spans, kh, oh)):
                         continue
-                    u = shift(of_image, (d * H + h) * W)
+                    d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
+                    u = shift(of_image, (d * H + oh * h_stride + integer(p.spans, kh, 4, OFFSET)) * W)
+                    element = integer(p.spans, kd, 4, ELEMENT) + integer(p.spans, kh, 4, ELEMENT)
                     for k in range(KW):
-                        begin, end = integer(p.spans, k, 3, 0), integer(p.spans, k, 3, 1)
+                        kw = KD + KH + k
+                        begin, end = integer(p.spans, kw, 4, FIRST), integer(p.spans, kw, 4, STOP)
                         if is_first and k == 0:
                             for o in range(begin):  # windows that start in the padding
                                 real = (dilation - 1 - place_at(p.table, 2, o, 0)) // dilation
                                 store(largest, o, load(u, place_at(p.table, 2, o, real)))
-                                store(best, o, type(number)(line * KW + real))
-                        which, from_u = type(number)(line * KW + k), shift(u, integer(p.spans, k, 3, 2))
+                                store(best, o, type(number)(element + real))
+                        which = type(number)(element + integer(p.spans, kw, 4, ELEMENT))
+                        from_u = shift(u, integer(p.spans, kw, 4, OFFSET))
                         if stride <= 2:
                             raise_row(
                                 shift(from_u, begin * stride), stride, shift(largest, begin), shift(best, begin),
@@ -161,6 +191,8 @@ def pool_planes(number):
 
 @_for_each_index
 def place_planes(number):
+    is_wide = number.dtype == _INDICES[-1]
+
     def place(p, dx, start, stop):
         """The gradient by planes of x."""
         dy, y, index = pointer_at(p.dy, p.slope), pointer_at(p.y, p.slope), pointer_at(p.index, number)
@@ -191,7 +223,8 @@ def place_planes(number):
                 for o in range(OW):
                     k = load(index, place + o)
                     if 0 <= k < p.elements:  # an index that is not of `max_pool_forward` does no harm
-                        i = origin + o * stride + integer(p.steps, 0, 1, k)
+                        step = _wide_step(p.steps, k) if is_wide else integer(p.steps, 0, 1, k)
+                        i = origin + o * stride + step
                         if 0 <= i < p.image:
                             delta = sloped(load(dy, place + o), load(y, place + o), p.activation, p.slope)
                             store(gradient, i, load(gradient, i) + delta)
@@ -227,8 +260,8 @@ def _enter(steps, threads, walk, numbers, images, y, dy, index, activation, slop
     """images (planes, image); y, dy (planes, results), and the bytes of index; ``numbers``: those of `_Tables`."""
     if y.size == 0 or dy.size != y.size:
         return False
-    planes = y.size // numbers[5]
-    if images.size != planes * numbers[4]:
+    planes = y.size // numbers[8]
+    if images.size != planes * numbers[7]:
         return False
     if overlap(images, y) or overlap(images, dy) or overlap(images, index) or overlap(index, y):
         return False
@@ -236,9 +269,10 @@ def _enter(steps, threads, walk, numbers, images, y, dy, index, activation, slop
         return False
     p = _record(steps[0, 1], slope)
     p.walk, p.images, p.y, p.dy, p.index = walk, address(images), address(y), address(dy), address(index)
-    p.table, p.spans, p.steps, p.elements = numbers[0], numbers[1], numbers[2], numbers[3]
-    p.planes, p.image, p.results = planes, numbers[4], numbers[5]
-    p.pairs, p.tiles, p.first, p.behind = numbers[6], numbers[7], numbers[8], numbers[9]
+    p.table, p.spans, p.steps = numbers[0], numbers[1], numbers[2]
+    p.depths, p.rows, p.columns, p.elements = numbers[3], numbers[4], numbers[5], numbers[6]
+    p.planes, p.image, p.results = planes, numbers[7], numbers[8]
+    p.pairs, p.tiles, p.first, p.behind = numbers[9], numbers[10], numbers[11], numbers[12]
     p.activation, p.slope = activation, slope
     return finish(steps, threads)
 

@@ -80,6 +80,11 @@ def copy(typing_context, source, count, target):
     return types.void(source, types.int64, target), generate
 
 
+def _left(builder, count, whole):
+    """Elements behind the ``whole`` vectors of ``count``, of which there may be none, or less."""
+    return builder.select(builder.icmp_signed(">", count, INDEX(0)), builder.sub(count, whole), INDEX(0))
+
+
 @intrinsic
 def copy_line(typing_context, source, count, target):
     """Copy ``count`` contiguous elements, if any: for lines of an image, the C library would take as long again."""
@@ -91,7 +96,7 @@ def copy_line(typing_context, source, count, target):
         whole = builder.and_(count, INDEX(-lanes))
         with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(lanes)) as (i, _):
             v.store(v.load(v.offset(source, i)), v.offset(target, i))
-        left = builder.sub(count, whole)
+        left = _left(builder, count, whole)
         with builder.if_then(builder.icmp_signed(">", left, INDEX(0))):
             mask = v.lanes_below(left, 0)
             v.store(v.load(v.offset(source, whole), mask), v.offset(target, whole), mask)
@@ -102,7 +107,7 @@ def copy_line(typing_context, source, count, target):
 
 @intrinsic
 def deinterleave(typing_context, source, count, even, odd):
-    """even[i] = source[2 i] and odd[i] = source[2 i + 1], for as many as ``count`` elements are."""
+    """even[i] = source[2 i] and odd[i] = source[2 i + 1], for as many as ``count`` elements are, if any."""
     real, index = source.dtype, types.int64
     lanes = _cpu.blocks(real.bitwidth // 8).lanes
 
@@ -123,7 +128,7 @@ def deinterleave(typing_context, source, count, even, odd):
         whole = builder.and_(count, INDEX(-2 * lanes))
         with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(2 * lanes)) as (i, _):
             pair(i, None)
-        left = builder.sub(count, whole)
+        left = _left(builder, count, whole)
         with builder.if_then(builder.icmp_signed(">", left, INDEX(0))):
             pair(whole, left)
         return context.get_dummy_value()

@@ -7,12 +7,16 @@ result, and they are joined at the end: the order depends on the length alone.
 import math
 
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbp.kernels import _cpu
+from fastbp.kernels._jit import inner
+from fastbp.kernels._pointers import shift
 from fastbp.kernels._vector import INDEX, Vectors
+
+_LONGEST = 2**16  # elements of a plane of 256 x 256
 
 
 def _reduction(arrays, combine, neutral, *, term=lambda v, x: x, result=None):
@@ -74,6 +78,18 @@ def maximum(typing_context, x):
 def total(typing_context, x):
     """The sum of the elements."""
     return _reduction([x], _adding, 0.0)
+
+
+@inner
+def long_total(pointer, count):
+    """The sum of so many elements at ``pointer``: sums of `_LONGEST` of them, added one by one.
+
+    A sum of n terms is off by up to n / lanes units in the last place, one of a billion by all of its digits.
+    """
+    value = total(carray(pointer, (min(count, _LONGEST),)))
+    for start in range(_LONGEST, count, _LONGEST):
+        value += total(carray(shift(pointer, start), (min(count - start, _LONGEST),)))
+    return value
 
 
 @intrinsic

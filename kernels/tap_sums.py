@@ -13,9 +13,9 @@ leave one partial result for each chunk; these are added in their order, so that
 import math
 
 import numba
-from numba import carray
 
 from fastbp.kernels import _cpu, _runtime
+from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
@@ -24,7 +24,7 @@ from fastbp.kernels.correlate import layout_of
 from fastbp.kernels.grid import forward_pass
 from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.partition import round_up, share, tile_sizes
-from fastbp.kernels.reductions import total
+from fastbp.kernels.reductions import long_total
 from fastbp.kernels.tap_tile import TAP_DOTS, pack_deltas, tap_dots, tap_tile
 
 # Filters of a group below which vectors run along the rows of results. Microseconds of 16 images of 32 x 32 and 8
@@ -38,11 +38,12 @@ _RESULTS_OF_CHUNK, _SHARES = 512, 16
 
 # x (images, groups * channels, x_plane), delta (images, groups * filters, delta_plane), dw and w (groups * filters,
 # depth); the tables of a `Pass`; how the work is laid out: chunks of images, parts of the blocks of k, pitch of a grid,
-# `band`: rows of results whose deltas are packed at a time. Behind a pool, back and walk are those of a `Walk`, and
-# every thread has `pooled` elements for the deltas of an image.
+# `band`: rows of results whose deltas are packed at a time, or with one row, `stretch`: elements of it. Behind a pool,
+# back and walk are those of a `Walk`, and every thread has `pooled` elements for the deltas of an image.
 TAP_SUMS = Record(
     "work work_size needed x delta w dw db tile copier packer back walk copy offsets lines line_count width "
-    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch band pooled descends",
+    "images groups channels filters depth x_plane delta_plane channel in_place chunks parts pitch band stretch pooled "
+    "descends",
     "alpha beta gamma",
 )
 
@@ -52,7 +53,7 @@ def _sizes(p):
     """Blocks of taps, panels of filters, and the elements of a group's partial result and of a panel of delta."""
     MR, NR, _ = tile_sizes(itemsize(pointer_at(p.work, p.alpha)))
     blocks, panels = (p.depth + MR - 1) // MR, (p.filters + NR - 1) // NR
-    return blocks, panels, (blocks * MR + 1) * panels * NR, p.band * p.width * NR
+    return blocks, panels, (blocks * MR + 1) * panels * NR, p.band * p.stretch * NR
 
 
 @task(TAP_SUMS)
@@ -93,7 +94,9 @@ def sum_taps(p, t, threads):
                 _add_dots(p, origin, d, block * MR, min(p.depth, block_stop * MR), is_first, result)
             else:
                 for line in range(0, p.line_count, p.band):
-                    _add_band(p, origin, d, line, block, block_stop, is_first and line == 0, panel, result)
+                    for o in range(0, p.width, p.stretch):
+                        starts = is_first and line == 0 and o == 0
+                        _add_band(p, origin, d, line, o, block, block_stop, starts, panel, result)
             if block == 0:
                 add_bias(d, p.filters, p.delta_plane, is_first, shift(result, blocks * MR * panels * NR))
             is_first = False
@@ -102,18 +105,22 @@ def sum_taps(p, t, threads):
 
 
 @inner
-def _add_band(p, grid, delta, line, block, block_stop, is_first, panel, result):
-    """The sums over a band of rows of results from ``line`` on, for blocks of taps up to ``block_stop`` - 1."""
+def _add_band(p, grid, delta, line, o, block, block_stop, is_first, panel, result):
+    """The sums over a band of rows of results from ``line`` on, or over a stretch of one row from its element ``o`` on.
+
+    For blocks of taps from ``block`` to ``block_stop`` - 1.
+    """
     MR, NR, _ = tile_sizes(itemsize(grid))
     blocks, _, _, _ = _sizes(p)
-    lines = min(p.band, p.line_count - line)
+    lines, width = min(p.band, p.line_count - line), min(p.stretch, p.width - o)
     for f in range(0, p.filters, NR):
         count = min(NR, p.filters - f)
-        invoke(p.packer, shift(delta, f * p.delta_plane + line * p.width), p.delta_plane, count, lines * p.width, panel)
+        first = f * p.delta_plane + line * p.width + o
+        invoke(p.packer, shift(delta, first), p.delta_plane, count, lines * width, panel)
         for b in range(block, block_stop):
             invoke(
-                p.tile, grid, shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
-                shift(pointer_at(p.lines, 0), line), lines, p.width, panel, count, int(is_first),
+                p.tile, shift(grid, o), shift(pointer_at(p.offsets, 0), b * MR), min(MR, p.depth - b * MR),
+                shift(pointer_at(p.lines, 0), line), lines, width, panel, count, int(is_first),
                 shift(result, (f * blocks + b * NR) * MR),
             )  # fmt: skip
 
@@ -149,7 +156,7 @@ def _add_dots(p, grid, delta, start, stop, is_first, result):
 @inner
 def add_bias(delta, filters, plane, is_first, sums):
     for f in range(filters):
-        value = total(carray(shift(delta, f * plane), (plane,)))
+        value = long_total(shift(delta, f * plane), plane)
         store(sums, f, value if is_first else load(sums, f) + value)
 
 
@@ -238,7 +245,9 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=Fals
     chunks, parts = shares_of(N, results, groups, blocks)
     pitch = 0 if tables.is_image else round_up(channels * tables.channel, NR)
     partial = (blocks * MR + 1) * panels * NR
-    band = max(1, min(len(tables.lines), _cpu.L2_BYTES // 4 // (NR * dtype.itemsize * max(1, tables.width))))
+    packed = max(1, _cpu.L2_BYTES // 4 // (NR * dtype.itemsize))
+    stretch = min(tables.width, packed)
+    band = min(len(tables.lines), packed // stretch)
     pooled = round_up(filters * results, NR) if walk.back else 0
     values = (
         *addresses_of(x, delta, w, dw, db),
@@ -248,11 +257,12 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=Fals
         *walk[1:3],
         *(tables.addresses[name] for name in ("copy", "offsets", "lines")),
         *(len(tables.lines), tables.width, N, groups, channels, filters, depth, math.prod(on.image), results),
-        *(tables.channel, tables.is_image, chunks, parts, pitch, band, pooled, descends, *factors),
+        *(tables.channel, tables.is_image, chunks, parts, pitch, band, stretch, pooled, descends, *factors),
     )
     wide = _runtime.pays_threads(N * results * dw.size), _runtime.pays_threads(chunks * groups * partial * 4)
     kept = [a for a in (x, delta, w, dw, db, *tables.arrays(), *walk.kept) if a is not None]
-    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + band * tables.width * NR + pooled)
+    needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + band * stretch * NR + pooled)
+    check_memory(needed * dtype.itemsize, "room for its sums")
     record, _ = submit(TAP_SUMS, dtype, values, (sum_taps, finish_taps), wide, kept, needed)
     if recorder() and descends:
         recorder().follows_rate(record)

@@ -65,13 +65,14 @@ class Windows:
         table[AXES - len(self.image) :] = np.transpose(columns)
         return table
 
-    def spans(self) -> np.ndarray:
-        """Rows (first, stop, offset) for each element of a window on the last axis.
+    def spans(self, axis: int = -1, elements: np.ndarray | None = None) -> np.ndarray:
+        """Rows (first, stop, offset) for the ``elements`` of a window on an axis, by default for all of them.
 
-        For windows o from first to stop - 1 it is on the image, at o stride + offset.
+        For windows o from first to stop - 1 an element is on the image, at o stride + offset.
         """
-        image, stride, count = self.image[-1], self.stride[-1], self.output[-1]
-        offset = np.arange(self.size[-1]) * self.dilation[-1] - self.before[-1]
+        image, stride, count = self.image[axis], self.stride[axis], self.output[axis]
+        k = np.arange(self.size[axis]) if elements is None else elements
+        offset = k * self.dilation[axis] - self.before[axis]
         first = np.clip((stride - 1 - offset) // stride, 0, count)
         stop = np.maximum(first, np.minimum(count, (image - 1 - offset) // stride + 1))
         return np.stack([first, stop, offset], axis=1)

@@ -8,7 +8,9 @@ Fast algorithms for convolutional neural networks, arXiv 1509.09308.)
 
 The sums are others than the direct ones, and rounded like them: a result is off by a few units in the last place of the
 largest product. A number that is not finite reaches all results of the tiles that it is in, one row or column more than
-its windows.
+its windows. The sums may also leave the range of the dtype where their result would not: a transformed input is up to 4
+times the largest input, a transformed weight 9/4 times the largest weight, and a result has 9 sums of their products
+over the channels. None does while 81 C |w| |x| is in the range; no fallback is worth looking at every result.
 
     pack_transformed        G g G', block of rows after block, point after point, channel after channel
     correlate_transformed   images, groups, chunks of tiles; for these all points, and blocks of rows
@@ -22,11 +24,13 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _runtime
+from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, integer, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
 from fastbp.kernels._record import Record
 from fastbp.kernels.correlate import copy_image, pack_bias, pool_results, store_piece
+from fastbp.kernels.grid import Line, copy_table
 from fastbp.kernels.grid_copy import copy_to_grid
 from fastbp.kernels.grid_tile import (
     HEIGHTS,
@@ -62,7 +66,7 @@ class Tiles(NamedTuple):
     side by side on the grid, and its results of pieces that are stored together.
     """
 
-    copy: np.ndarray  # as in `grid.Pass`
+    copy: np.ndarray  # `grid.copy_table`
     units: np.ndarray  # rows (first run, first piece), and one row behind them
     runs: np.ndarray  # rows (first lane, place on the grid of a channel, image)
     pieces: np.ndarray  # rows (place in the results of a unit, place in those of a channel, image, elements)
@@ -82,7 +86,11 @@ def tiles_of(image: tuple[int, int], lead: tuple[int, int], output: tuple[int, i
     """Tiles of ``output`` results of windows on an ``image``, the first ``lead`` before it, in units of ``half``."""
     rows, columns = (-(-n // 2) for n in output)
     images = _images_of_block(rows * columns, half)
-    copy = np.array([[1, 0, 1, 1], [image[0], lead[0], 2, rows + 1], [image[1], lead[1], 2, columns + 1]])
+    part = np.arange(2)
+    lines = [Line(1, 0, 1, 1, part[:1], 1)]
+    lines += [
+        Line(n, before, 2, tiles + 1, part, 2) for n, before, tiles in zip(image, lead, (rows, columns), strict=True)
+    ]
     total = images * rows * columns
     units = np.arange(0, total, half)
     first = np.union1d(units, np.arange(0, total, columns))  # tile of each run
@@ -99,7 +107,7 @@ def tiles_of(image: tuple[int, int], lead: tuple[int, int], output: tuple[int, i
     piece[..., 3] = np.minimum(2 * np.diff(first, append=total), output[1] - 2 * j)[:, None]
     runs = np.append(np.searchsorted(first, units), len(first))
     pieces = np.append(0, np.cumsum(there.sum(axis=1)))[runs]
-    tables = {"copy": copy, "units": np.stack([runs, pieces], axis=1), "runs": run, "pieces": piece[there]}
+    tables = {"copy": copy_table(lines), "units": np.stack([runs, pieces], axis=1), "runs": run, "pieces": piece[there]}
     tables["offsets"] = np.arange(channels) * chunk_lanes(half)
     addresses = {name: table.ctypes.data for name, table in tables.items()}
     return Tiles(**tables, images=images, row=columns + 1, channel=4 * (rows + 1) * (columns + 1), addresses=addresses)
@@ -292,4 +300,5 @@ def correlate_tiles(on, c):
     kept = *c.arrays, *tiles.arrays()
     own = images * pitch + POINTS * point_size(channels, unit) + pooled
     needed = packed + numba.config.NUMBA_NUM_THREADS * own
+    check_memory(needed * dtype.itemsize, "room for its sums")
     submit(TRANSFORMED, dtype, values, (pack_transformed, correlate_transformed), wide, kept, needed)

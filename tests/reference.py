@@ -174,3 +174,32 @@ def convolve_backward(dy, x, w, groups, on):
     dx = np.zeros((*x.shape[:2], 1 + int(np.prod(on.image))))  # what falls on the padding goes to place 0
     np.add.at(dx, (slice(None), slice(None), places), dcolumns)
     return dx[..., 1:].reshape(x.shape), dw, dy.sum((0, *range(2, dy.ndim)))
+
+
+def places_of(on):
+    """For each of three axes a matrix: whether element k of window o is element i of the image, rows (o, k), columns i.
+
+    With them, everything that takes small `Windows` one by one is a few products, and so are its adjoints.
+    """
+    matrices = [np.ones((1, 1, 1))] * (3 - len(on.image))
+    axes = zip(on.image, on.size, on.stride, on.dilation, on.before, on.output, strict=True)
+    for n, k, s, d, before, count in axes:
+        at = np.arange(count)[:, None] * s + np.arange(k) * d - before
+        matrices.append((at[..., None] == np.arange(n)).astype(float))
+    return matrices
+
+
+def patches(x, places):
+    """x (N, C, image) as (N, C, windows, elements of a window), three axes of each, 0 in the padding."""
+    cells = x.reshape(*x.shape[:2], *(matrix.shape[2] for matrix in places))
+    for matrix in places:  # the axis in front goes, those of its windows and elements come behind all others
+        cells = np.tensordot(cells, matrix, (2, 2))
+    return cells.transpose(0, 1, 2, 4, 6, 3, 5, 7)
+
+
+def patches_backward(cells, places):
+    """The adjoint of `patches`: every element of an image is the sum of all patches that it is in."""
+    cells = cells.transpose(0, 1, 2, 5, 3, 6, 4, 7)
+    for matrix in places:
+        cells = np.tensordot(cells, matrix, ((2, 3), (0, 1)))
+    return cells

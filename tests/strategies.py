@@ -30,6 +30,17 @@ sizes = st.sampled_from(SIZES)
 MN = st.tuples(sizes, sizes)
 MNK = st.tuples(sizes, sizes, st.sampled_from(DEPTHS))
 NIO = st.tuples(sizes, sizes, sizes)
+
+
+def window_axis(image, size=4):
+    """(image, size, stride, dilation, (before, behind)) of an axis: often what is usual, and sometimes padding beyond
+    the reach of a window, windows farther apart than images are long, and elements farther apart than that.
+    """
+    side = st.sampled_from([0, 0, 1, 1, 2, 3, 13])
+    strides, dilations = st.sampled_from([1, 1, 2, 2, 3, 5, 30]), st.sampled_from([1, 1, 1, 2, 3, 11])
+    return st.tuples(st.integers(1, image), st.integers(1, size), strides, dilations, st.tuples(side, side))
+
+
 # 0 to 3 dimensions; the larger ones take several chunks of an elementwise kernel
 any_shape = st.one_of(
     st.just(()),

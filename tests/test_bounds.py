@@ -28,6 +28,11 @@ def size():
     return max(0, int(rng.choice([rng.integers(0, 4), rng.integers(0, 90), edge + rng.integers(-1, 2)])))
 
 
+def sides(axes):
+    '''Padding, often none or little, and sometimes beyond all that windows reach.'''
+    return rng.choice([0, 1, 2, 9, 30] if rng.integers(4) == 0 else [0, 1, 2], (axes, 2)).tolist()
+
+
 def filled(place, *shape, order="C"):
     array = places[place].array(*shape, order=order)
     array[...] = rng.integers(-4, 5, shape)
@@ -73,8 +78,9 @@ from fastbp.kernels.windows import windows
 done = 0
 for case in range(cases):
     axes = int(rng.integers(1, 4))
-    image, size, stride, dilation = (rng.integers(1, high, axes).tolist() for high in (11, 5, 4, 4))
-    numbers = {"size": size, "stride": stride, "dilation": dilation, "padding": rng.integers(0, 3, (axes, 2)).tolist()}
+    image, size, dilation = (rng.integers(1, high, axes).tolist() for high in (11, 5, 4))
+    stride = rng.choice([1, 1, 2, 2, 3, 40], axes).tolist()
+    numbers = {"size": size, "stride": stride, "dilation": dilation, "padding": sides(axes)}
     ceil = bool(rng.integers(2))
     N, C = rng.integers(1, 3, 2)
     try:
@@ -120,15 +126,17 @@ guard_workspace(Guarded(dtype, at_end, 4096))
 done = 0
 for case in range(cases):
     axes = int(rng.integers(1, 4))
-    image, size, stride, dilation = (rng.integers(1, high, axes).tolist() for high in (15, 4, 4, 3))
-    padding = rng.integers(0, 3, (axes, 2)).tolist()
+    image, size = (rng.integers(1, high, axes).tolist() for high in (15, 4))
+    stride, dilation = rng.choice([1, 1, 2, 2, 3, 40], axes).tolist(), rng.choice([1, 1, 1, 2, 2, 25], axes).tolist()
+    padding = sides(axes)
     if case % 5 == 0:
         size, stride, padding = [1] * axes, [1] * axes, [[0, 0]] * axes
     groups = int(rng.integers(1, 4))
     N, C, F = int(rng.integers(0, 4)), groups * int(rng.integers(1, 4)), groups * int(rng.choice([1, 3, 8, 17, 33]))
     if case % 5 == 1:  # by Winograd's algorithm
         image, size, stride, dilation = image[:1] * 2, [3, 3], [1, 1], [1, 1]
-        padding, C, F = rng.integers(0, 3, (2, 2)).tolist(), C * 12, groups * int(rng.integers(12, 20))
+        padding = [[int(rng.integers(0, 3)), behind] for _, behind in sides(2)]
+        C, F = C * 12, groups * int(rng.integers(12, 20))
     numbers = {"stride": stride, "dilation": dilation, "padding": padding}
     try:
         on = windows("fuzz", tuple(image), size, **numbers)

@@ -1,15 +1,18 @@
 """The tables by which a convolution walks, interpreted step by step, against the sums that they stand for."""
 
+from itertools import product
+
 import numpy as np
+import pytest
 import reference
+import strategies
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastbp.kernels import grid
 from fastbp.kernels.windows import windows
 
-axis = st.tuples(*[st.integers(1, high) for high in (8, 4, 4, 3)], st.tuples(st.integers(0, 3), st.integers(0, 3)))
-axes = st.lists(axis, min_size=1, max_size=3)
+axes = st.lists(strategies.window_axis(8), min_size=1, max_size=3)
 layouts = st.builds(grid.Layout, st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 4, 8]), st.integers(0, 2000))
 
 
@@ -19,28 +22,37 @@ LAYOUT = grid.Layout(8, 8, 10_000)
 def windows_of(axes):
     image, size, stride, dilation, padding = map(list, zip(*axes, strict=True))
     try:
-        return windows("grid", tuple(image), size, stride, padding, dilation)
+        on = windows("grid", tuple(image), size, stride, padding, dilation)
     except ValueError:
         assume(False)
+    assume(np.prod(on.output) < 1000)
+    return on
 
 
-def copied(images, copy):
-    """Images (channels, axes) on the grid, which as many elements as a unit has may be read behind."""
-    extents, leads, steps, places = copy.T
-    whole = np.zeros((len(images), *steps, *places))
-    for i in np.ndindex(*extents):
-        part, place = (i + leads) % steps, (i + leads) // steps
-        if (place < places).all():
-            whole[(slice(None), *part, *place)] = images[(slice(None), *i)]
+def copied(images, tables):
+    """Images (channels, elements) on the grid, which as many elements as a unit has may be read behind."""
+    copy = tables.copy
+    d_offsets, h_offsets, w_offsets = (copy[copy[at] :][: copy[of]] for at, of in zip(STARTS, EXTENTS, strict=True))
+    step, lead, count = copy[[grid.STEP, grid.LEAD, grid.ON_GRID]]
+    if step <= 2:  # elements follow each other, in one part or in two by turns
+        i = np.arange(copy[grid.OF_W]) + lead
+        w_offsets = np.where(i - lead < count, i // step + i % step * copy[grid.NEXT_PART], -1)
+    whole = np.zeros((len(images), tables.channel))
+    for number, offsets in enumerate(product(d_offsets, h_offsets, w_offsets)):
+        if min(offsets) >= 0:
+            whole[:, sum(offsets)] = images[:, number]
     return np.append(whole, np.full(8, np.nan))
+
+
+STARTS, EXTENTS = (grid.AT_D, grid.AT_H, grid.AT_W), (grid.OF_D, grid.OF_H, grid.OF_W)
 
 
 def walk(tables, layout, images, w, size):
     """Every sum that the tables describe, each of them stored once; w (channels, elements of the window).
 
-    All images of the block are the same one.
+    All images of the block are the same one. What has no sum is 0.
     """
-    on_grid, results = copied(images, tables.copy), np.full((tables.images, size), np.nan)
+    on_grid, results = copied(images, tables), np.full((tables.images, size), np.nan)
     for phase, (depth, taps, first_tap, first_offset, first_tile, tiles) in enumerate(tables.phases):
         a = w[:, tables.taps[first_tap : first_tap + taps]].reshape(-1)
         offsets = tables.offsets[first_offset : first_offset + depth]
@@ -55,7 +67,8 @@ def walk(tables, layout, images, w, size):
                     sum_of = a @ on_grid[place + (lane + i) % layout.unit + offsets]
                     results[image, target + i * tables.step] = sum_of
     np.testing.assert_array_equal(results, results[:1].repeat(tables.images, axis=0))
-    return results[0]
+    assert tables.is_complete == (not np.isnan(results).any())
+    return np.nan_to_num(results[0], nan=0)
 
 
 @given(axes, st.integers(1, 2), layouts)
@@ -63,7 +76,7 @@ def test_forward(axes, channels, layout):
     on, rng = windows_of(axes), np.random.default_rng(0)
     x, w = rng.integers(-9, 10, (channels, *on.image)), rng.integers(-9, 10, (1, channels, *on.size))
     tables = grid.forward_pass(on, channels, layout)
-    y = walk(tables, layout, x.reshape(channels, *tables.copy[:, 0]), w.reshape(channels, -1), np.prod(on.output))
+    y = walk(tables, layout, x.reshape(channels, -1), w.reshape(channels, -1), np.prod(on.output))
     np.testing.assert_array_equal(y, reference.convolve(x[None], w, None, 1, on).reshape(-1))
 
 
@@ -72,7 +85,7 @@ def test_delta(axes, filters, layout):
     on, rng = windows_of(axes), np.random.default_rng(0)
     dy, w = rng.integers(-9, 10, (filters, *on.output)), rng.integers(-9, 10, (filters, 1, *on.size))
     tables = grid.delta_pass(on, filters, layout)
-    dx = walk(tables, layout, dy.reshape(filters, *tables.copy[:, 0]), w.reshape(filters, -1), np.prod(on.image))
+    dx = walk(tables, layout, dy.reshape(filters, -1), w.reshape(filters, -1), np.prod(on.image))
     expected, _, _ = reference.convolve_backward(dy[None], np.zeros((1, 1, *on.image)), w, 1, on)
     np.testing.assert_array_equal(dx, expected.reshape(-1))
 
@@ -82,8 +95,8 @@ def test_lines_are_where_rows_of_results_start(axes):
     on = windows_of(axes)
     tables = grid.forward_pass(on, 1, LAYOUT)
     assert len(tables.lines) * tables.width == np.prod(on.output)
-    flat = np.arange(float(np.prod(on.image))).reshape(1, *tables.copy[:, 0])
-    on_grid = copied(flat, tables.copy)
+    flat = np.arange(float(np.prod(on.image))).reshape(1, -1)
+    on_grid = copied(flat, tables)
     first = reference.im2col(flat.reshape(1, 1, *on.image), on)[0, 0]
     at = (tables.lines[:, None] + np.arange(tables.width)).reshape(-1) + tables.offsets[0]
     np.testing.assert_array_equal(on_grid[at], first)
@@ -110,3 +123,30 @@ def test_pieces_of_a_tile_are_joined():
     tables = grid.forward_pass(windows("grid", (32, 32), 3, padding=1), 1, LAYOUT)
     np.testing.assert_array_equal(tables.pieces[:2], [[0, 0, 64, 0], [0, 64, 64, 0]])
     assert len(tables.pieces) == tables.phases[0, grid.TILES]
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "numbers"),
+    [
+        (5, 2, {"stride": 2**31 - 1, "padding": 2**31 - 1}),
+        (5, 3, {"dilation": 10**8, "padding": 10**8}),
+        (5, 2, {"dilation": 10**8, "stride": 10**8, "padding": 10**8}),
+        (5, 4, {"dilation": 10**8 + 3, "stride": 10**8, "padding": [(2 * 10**8, 4 * 10**8)]}),
+        (1000, 7, {"dilation": 10**7, "stride": 3 * 10**7, "padding": 5 * 10**7}),
+    ],
+)
+def test_grids_hold_no_more_than_sums_use(image, size, numbers):
+    """However far apart windows and their elements are: a few places for each element of a window and each window."""
+    on = windows("grid", (image,), size, **numbers)
+    tables = grid.forward_pass(on, 1, LAYOUT)
+    assert tables.channel <= (size + 1) * (2 * on.output[0] + image)
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-9, 10, (1, image)), rng.integers(-9, 10, (1, size))
+    (places,) = reference.places_of(on)[2:]
+    y = walk(tables, LAYOUT, x, w, on.output[0])
+    np.testing.assert_array_equal(y, np.einsum("oki,k,i->o", places, w[0], x[0]))
+    tables = grid.delta_pass(on, 1, LAYOUT)
+    assert tables.channel <= on.output[0] + 2 * image
+    dy = rng.integers(-9, 10, (1, *on.output))
+    dx = walk(tables, LAYOUT, dy, w, image)
+    np.testing.assert_array_equal(dx, np.einsum("oki,k,o->i", places, w[0], dy[0]))

@@ -12,8 +12,7 @@ from fastbp.kernels import _runtime, epilogue
 from fastbp.kernels.pool import _all_are_real, pool_windows
 from fastbp.kernels.windows import windows
 
-axis = st.tuples(*[st.integers(1, high) for high in (9, 4, 3, 3)], st.tuples(st.integers(0, 3), st.integers(0, 3)))
-axes = st.lists(axis, min_size=1, max_size=3)
+axes = st.lists(strategies.window_axis(9), min_size=1, max_size=3)
 batches = st.tuples(st.integers(0, 3), st.integers(0, 3))
 
 

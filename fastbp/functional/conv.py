@@ -9,6 +9,7 @@ from fastbp import kernels
 from fastbp._checks import Array, check_number, common_real
 from fastbp.functional.activation import code_of
 from fastbp.functional.images import check_axes
+from fastbp.kernels._arrays import check_array
 from fastbp.kernels.conv import conv_windows
 from fastbp.kernels.windows import Padding, Size
 
@@ -32,7 +33,9 @@ def _forward(axes: int, x: Any, w: Any, b: Any, activation: str, slope: float, n
     check_axes(name, axes, "x", images)
     given = [numbers.get(key, default) for key, default in _DEFAULTS.items()]
     on = conv_windows(name, images, weight, *given)
-    y = np.empty((len(images), len(weight), *on.output), images.dtype)
+    shape = (len(images), len(weight), *on.output)
+    check_array(name, "the output", shape, images.dtype)
+    y = np.empty(shape, images.dtype)
     code, slope = code_of(name, activation), check_number(slope, "slope", above=True)
     last = bias[0] if bias else None
     kernels.conv_activation_forward(images, weight, last, y, code, slope, name=name, **numbers)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from fastbp import kernels
 from fastbp._checks import Array, common_real
 from fastbp.functional.images import check_axes
+from fastbp.kernels._arrays import check_array
 from fastbp.kernels.pool import pool_windows
 from fastbp.kernels.windows import Padding, Size, Windows
 
@@ -31,6 +32,7 @@ def _windows(name: str, axes: int, x: Array, size: Size, numbers: Any) -> Window
     check_axes(name, axes, "x", x)
     given = {"stride": None, "padding": 0, "dilation": 1, "ceil": False, **numbers}
     on: Windows = pool_windows(name, x.shape[2:], size, *(given[k] for k in ("stride", "padding", "dilation", "ceil")))
+    check_array(name, "the output", (*x.shape[:2], *on.output), x.dtype)
     return on
 
 

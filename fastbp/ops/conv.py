@@ -4,6 +4,7 @@ from typing import Any
 
 from fastbp import kernels
 from fastbp._checks import Array, check_count
+from fastbp.kernels._arrays import check_array
 from fastbp.kernels.conv import conv_windows
 from fastbp.kernels.windows import Padding, Size
 from fastbp.op import Context, Op
@@ -26,23 +27,26 @@ class Conv(Op):
     def _numbers(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in ("stride", "padding", "dilation", "groups")}
 
+    def _label(self) -> str:
+        return getattr(self, "name", "") or self.kind
+
     def forward(self, ctx: Context, x: Array, w: Array, b: Array | None = None) -> Array:
-        numbers = self._numbers()
-        on = conv_windows(getattr(self, "name", "") or self.kind, x, w, **numbers)
-        shape = (len(x), len(w), *on.output)
+        numbers, name = self._numbers(), self._label()
+        shape = (len(x), len(w), *conv_windows(name, x, w, **numbers).output)
         ctx.saved = (x, w, b)
         if isinstance(ctx.pool, MaxPool):
             y, index = ctx.pool.outputs(ctx, shape, x.dtype)
             numbers["pool"] = kernels.Pooled(index, **ctx.pool.numbers())
             ctx.saved = (x, w, b, index, y)
         else:
+            check_array(name, "the output", shape, x.dtype)
             y = ctx.output("y", shape, x.dtype)
-        kernels.conv_activation_forward(x, w, b, y, ctx.activation, ctx.slope, **numbers)
+        kernels.conv_activation_forward(x, w, b, y, ctx.activation, ctx.slope, name=name, **numbers)
         return y
 
     def backward(self, ctx: Context, dy: Array) -> Gradients:
         x, w, b, *behind = ctx.saved
-        numbers = self._numbers()
+        numbers = {**self._numbers(), "name": self._label()}
         if isinstance(ctx.pool, MaxPool):
             index, y = behind
             numbers["pool"] = kernels.Pooled(
