@@ -137,9 +137,8 @@ def bent(rng, x):
     if kind == "turned":
         return x.T
     if kind == "dtype":
-        return x.astype(
-            pick(rng, complex, object, str, "M8[s]", np.float16, np.int64, bool) if np.isfinite(x).all() else complex
-        )
+        small = x.dtype.kind in "biuf" and bool((np.abs(x.astype(np.float64)) < 2**31).all())
+        return x.astype(pick(rng, complex, str, "M8[s]", np.float16, np.int64, bool) if small else object)
     if kind == "value" and x.size and x.dtype.kind == "f":
         other = x.copy()
         other.flat[int(rng.integers(x.size))] = pick(rng, NAN, INF, -INF, np.finfo(x.dtype).max, 0)
