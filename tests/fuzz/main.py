@@ -63,7 +63,8 @@ def report(found, cpu):
     target = "" if cpu == "native" else f" --cpu {cpu}"
     part = found.part.rpartition(".")[2]
     say(f"{part}: {found.kind}: {found.text}")
-    say(f"    python tests/fuzz --parts {part} --case {found.seed}{target}")
+    repeats = f"    python tests/fuzz --parts {part} --case {found.seed}{target}"
+    say(found.details if found.seed is None else repeats)  # what ends before its first case says why
 
 
 def table(outcomes):
