@@ -159,4 +159,4 @@ def constant(typing_context, pointer, value):
 @inner
 def is_aligned(x):
     """Whether an array in C order is aligned to its dtype."""
-    return address(x) % itemsize(pointer(x)) == 0
+    return x.size == 0 or address(x) % itemsize(pointer(x)) == 0

@@ -145,12 +145,12 @@ def _check(p, size):
     if not IDENTITY <= p.activation <= TANH:
         return _ACTIVATION
     reads_d = _reads_d(p)
-    addresses, strides = p.a | p.b | p.c, p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
+    addresses, strides = p.c | (p.a | p.b if p.depth > 0 else 0), p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
     if reads_d:
         addresses, strides = addresses | p.d, strides | p.d_row | p.d_column
     if p.form == ACTIVATE:
         addresses, strides = addresses | p.bias, strides | p.bias_step
-    if addresses % size != 0:
+    if addresses % size != 0 and p.rows > 0 and p.columns > 0:  # of nothing, addresses do not matter
         return _ALIGNMENT
     if strides % size != 0:
         return _STRIDES

@@ -267,6 +267,22 @@ def test_unaligned_arrays_are_copied_or_refused(name, key, dtype):
             reference.assert_bitwise(a, b)
 
 
+def test_of_empty_arrays_addresses_do_not_matter():
+    def empty(*shape):
+        return np.ndarray(shape, np.float64, np.zeros(9, np.uint8), offset=1)
+
+    out = np.ones((2, 3))
+    kernels.matmul(empty(2, 0), empty(0, 3), out)
+    assert not out.any()
+    kernels.matmul(np.ones((2, 3)), empty(3, 0), empty(2, 0))
+    kernels.relu_forward(empty(0), empty(0))
+    kernels.softmax_forward(empty(0, 3), empty(0, 3))
+    kernels.sgd_update(empty(0), empty(0), 0.1)
+    db = np.ones(3)
+    kernels.affine_bias_gradient(empty(0, 3), db)
+    assert not db.any()
+
+
 @of(ARGUMENTS)
 def test_what_is_no_array_of_numbers_is_refused(name, key):
     arrays = arrays_for(name, np.float64)
