@@ -216,13 +216,15 @@ def _pass(lines: Sequence[Line], phases, channels: int, step: int, layout: Layou
     images = max(1, min(-(-4 * layout.tile // max(1, fewest)), layout.cached // (channels * channel)))
     rows: list[list[int]] = []
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    firsts = [0] * len(columns)  # elements before those of a phase: with a stride of 100,000 there are as many phases
     for (taps, offsets, counts, *_), walk in zip(phases, walks, strict=True):
         units, tiles, pieces = _tiles(*walk, int(counts[-1]), images, step, layout)
-        firsts = [sum(len(part) for part in column) for column in columns]
         rows.append([channels * len(taps), len(taps), firsts[0], firsts[1], firsts[3], len(tiles) - 1])
         of_all = (np.arange(channels)[:, None] * channel + offsets).reshape(-1)
-        for column, part in zip(columns, (taps, of_all, units, tiles + firsts[4], pieces), strict=True):
+        parts = taps, of_all, units, tiles + firsts[4], pieces
+        for column, part in zip(columns, parts, strict=True):
             column.append(part)
+        firsts = [first + len(part) for first, part in zip(firsts, parts, strict=True)]
     counts = phases[0][2]
     names = "taps", "offsets", "units", "tiles", "pieces"
     tables = {
@@ -292,11 +294,11 @@ def _axes(row: np.ndarray) -> list[_Axis]:
     first = at % stride
     elements, shift = -((first - image) // stride), (first - at) // stride
     reaches = (elements > 0) & (shift < output) & (shift + elements > 0)
-    parts = []
-    for place in np.unique(first[reaches]):
-        taps = np.flatnonzero(reaches & (first == place))
-        parts.append(_Axis(int(place), int(elements[taps[0]]), taps, shift[taps]))
-    return parts
+    by_place = np.flatnonzero(reaches)
+    by_place = by_place[np.argsort(first[by_place], kind="stable")]
+    starts = np.flatnonzero(np.diff(first[by_place], prepend=-1))
+    groups = np.split(by_place, starts[1:]) if len(by_place) else []
+    return [_Axis(int(first[taps[0]]), int(elements[taps[0]]), taps, shift[taps]) for taps in groups]
 
 
 @lru_cache(maxsize=256)
