@@ -145,7 +145,8 @@ def _check(p, size):
     if not IDENTITY <= p.activation <= TANH:
         return _ACTIVATION
     reads_d = _reads_d(p)
-    addresses, strides = p.c | (p.a | p.b if p.depth > 0 else 0), p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
+    addresses = p.c | (p.a | p.b if p.depth > 0 else 0)
+    strides = p.a_row | p.a_k | p.b_k | p.b_column | p.c_row | p.c_column
     if reads_d:
         addresses, strides = addresses | p.d, strides | p.d_row | p.d_column
     if p.form == ACTIVATE:
