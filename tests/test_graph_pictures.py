@@ -79,6 +79,14 @@ def test_each_edge_has_its_part_of_the_gradient():
     assert re.findall(r'n0 -->\|"(.*?)"\|', text) == ["2<br/>∂ 10", "2<br/>∂ 1"]
 
 
+def test_without_bias():
+    """The backward pass of an affine map or a convolution has a gradient by the bias, which may be no input."""
+    x, w = Variable([[1.0, 2.0]], "x"), Variable([[3.0, 4.0]], "w")
+    assert 'n0 -->|"[[1, 2]]<br/>∂ [[3, 4]]"| n2' in graph.to_mermaid(graph.sum(graph.affine(x, w)))
+    images = graph.conv(graph.reshape(x, (1, 1, 2)), [[[5.0]]])
+    assert 'n0 -->|"[[1, 2]]<br/>∂ [[5, 5]]"| n2' in graph.to_mermaid(graph.sum(images))
+
+
 def test_no_gradients_without_something_to_start_from():
     x = Variable([1.0, 2.0], "x")
     assert "∂" not in graph.to_mermaid(x * 2)

@@ -1,6 +1,7 @@
 """Signals at moments that nobody chose: Ctrl-C, and handlers that compute."""
 
 import signal
+import sys
 from contextlib import contextmanager
 
 from fuzz.finding import Finding
@@ -15,6 +16,8 @@ class Alarm:
     def __init__(self):
         self._is_set = self.rang = False
         self.work = self.kept = None
+        self._lost = "nowhere that Python knows of"
+        sys.unraisablehook = self._note  # Python goes on after an exception in a finalizer
         signal.signal(signal.SIGALRM, self._ring)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -25,6 +28,9 @@ class Alarm:
                 signal.raise_signal(signal.SIGINT)
             else:
                 self.work()
+
+    def _note(self, lost):
+        self._lost = f"{lost.object!r}, {lost.exc_value!r}"
 
     @contextmanager
     def _timed(self, delay):
@@ -54,5 +60,5 @@ class Alarm:
             what = "Ctrl-C" if self.work is None else "a handler that computes"
             raise Finding("interrupt", f"{what} came out as {type(error).__name__}: {error}") from error
         if self.rang and self.work is None:
-            raise Finding("interrupt", "Ctrl-C was swallowed")
+            raise Finding("interrupt", f"Ctrl-C was swallowed in {self._lost}")
         return self.rang
