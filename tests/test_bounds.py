@@ -122,7 +122,7 @@ CONVOLUTIONS = (
     + """
 from fastbp.kernels.windows import windows
 
-guard_workspace(Guarded(dtype, at_end, 4096))
+guard_workspace(Guarded(dtype, at_end, 16384))
 done = 0
 for case in range(cases):
     axes = int(rng.integers(1, 4))
