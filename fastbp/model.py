@@ -31,7 +31,7 @@ from fastbp._checks import (
 )
 from fastbp._plan import Plan
 from fastbp._step import LabelError, Step, Steps, check_loss
-from fastbp.kernels._arrays import shown
+from fastbp.kernels._arrays import check_array, shown
 from fastbp.kernels._interrupts import uninterrupted
 from fastbp.layers import BY_NAME, Layer, LeakyReLU, LogSoftmax, Parameter, ReLU, Sigmoid, Softmax
 from fastbp.layers.layer import Source
@@ -370,7 +370,9 @@ class Network:
         """
         samples = as_samples(x, self.input_shape, self.dtype)
         size = check_count(batch_size, "batch_size")
-        y = np.empty((len(samples), *self.output_shape), self.dtype)
+        shape = (len(samples), *self.output_shape)
+        check_array(self.layers[-1].name, "the output", shape, self.dtype)
+        y = np.empty(shape, self.dtype)
         plan = Plan(self.layers, keep_buffers=True)
         for start in range(0, len(samples), size):
             y[start : start + size] = plan.forward(samples[start : start + size])

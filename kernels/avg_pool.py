@@ -16,7 +16,17 @@ import numpy as np
 from numba import types
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_flag, check_output, check_shape, distinct, plain, require_real, unflat, vectors
+from fastbp.kernels._arrays import (
+    check_flag,
+    check_memory,
+    check_output,
+    check_shape,
+    distinct,
+    plain,
+    require_real,
+    unflat,
+    vectors,
+)
 from fastbp.kernels._entry import REFUSED, STEPS, Entry, finish
 from fastbp.kernels._jit import index, kernel, task, vector
 from fastbp.kernels._pointers import (
@@ -40,10 +50,9 @@ from fastbp.kernels.pool import (
     STOP,
     check_pool,
     count_of,
-    is_on_image,
     on_axes,
     pool_windows_of,
-    spans_of,
+    tables_of,
 )
 from fastbp.kernels.pool_rows import add_row, spread_row
 from fastbp.kernels.reductions import long_total
@@ -52,7 +61,9 @@ from fastbp.kernels.windows import AXES, IMAGE, OUTPUT, STRIDE, check_images
 # images: x or dx (planes, image); results: y or dy (planes, windows); the counts of windows along each axis, one axis
 # after the other, as numbers of their dtype; tables of the windows. depths, rows, columns: elements of a window on each
 # axis that are in `spans`. For the mean of a plane: the `size` of an image.
-AVG_POOL = Record("images results counts table spans depths rows columns planes image windows", "size")
+AVG_POOL = Record("images results counts table spans ranges depths rows columns planes image windows", "size")
+
+_COUNT_BYTES = 24  # that counting the elements of a window takes
 
 
 @task(AVG_POOL)
@@ -70,19 +81,20 @@ def _avg_pool_forward(p, t, threads):
             mean = shift(y, plane * p.windows + row * OW)
             for o in range(OW):
                 store(mean, o, constant(mean, 0))
-            for line in range(KD * KH):
-                kd, kh = line // KH, KD + line % KH
-                if is_on_image(p.spans, kd, od) and is_on_image(p.spans, kh, oh):
-                    d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
-                    h = oh * h_stride + integer(p.spans, kh, 4, OFFSET)
-                    for k in range(KD + KH, KD + KH + KW):
-                        u = shift(x, plane * p.image + (d * H + h) * W + integer(p.spans, k, 4, OFFSET))
-                        first, last = integer(p.spans, k, 4, FIRST), integer(p.spans, k, 4, STOP)
-                        if stride <= 2:
-                            add_row(shift(u, first * stride), stride, shift(mean, first), last - first)
-                        else:
-                            for o in range(first, last):
-                                store(mean, o, load(mean, o) + load(u, o * stride))
+            first_d, first_h = integer(p.ranges, od, 2, FIRST), integer(p.ranges, OD + oh, 2, FIRST)
+            deep, high = integer(p.ranges, od, 2, STOP) - first_d, integer(p.ranges, OD + oh, 2, STOP) - first_h
+            for line in range(deep * high):
+                kd, kh = first_d + line // high, KD + first_h + line % high
+                d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
+                h = oh * h_stride + integer(p.spans, kh, 4, OFFSET)
+                for k in range(KD + KH, KD + KH + KW):
+                    u = shift(x, plane * p.image + (d * H + h) * W + integer(p.spans, k, 4, OFFSET))
+                    first, last = integer(p.spans, k, 4, FIRST), integer(p.spans, k, 4, STOP)
+                    if stride <= 2:
+                        add_row(shift(u, first * stride), stride, shift(mean, first), last - first)
+                    else:
+                        for o in range(first, last):
+                            store(mean, o, load(mean, o) + load(u, o * stride))
             lines = load(counts, od) * load(counts, OD + oh)
             for o in range(OW):
                 store(mean, o, load(mean, o) / (lines * load(counts, OD + OH + o)))
@@ -104,22 +116,23 @@ def _avg_pool_backward(p, t, threads):
         for row in range(OD * OH):
             od, oh = row // OH, row % OH
             delta, lines = shift(dy, plane * p.windows + row * OW), load(counts, od) * load(counts, OD + oh)
-            for line in range(KD * KH):
-                kd, kh = line // KH, KD + line % KH
-                if is_on_image(p.spans, kd, od) and is_on_image(p.spans, kh, oh):
-                    d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
-                    h = oh * h_stride + integer(p.spans, kh, 4, OFFSET)
-                    for k in range(KD + KH, KD + KH + KW):
-                        gradient = shift(dx, plane * p.image + (d * H + h) * W + integer(p.spans, k, 4, OFFSET))
-                        first, last = integer(p.spans, k, 4, FIRST), integer(p.spans, k, 4, STOP)
-                        along = shift(counts, OD + OH + first)
-                        if stride <= 2:
-                            place = shift(gradient, first * stride)
-                            spread_row(shift(delta, first), along, lines, place, stride, last - first)
-                        else:
-                            for o in range(first, last):
-                                part = load(delta, o) / (lines * load(along, o - first))
-                                store(gradient, o * stride, load(gradient, o * stride) + part)
+            first_d, first_h = integer(p.ranges, od, 2, FIRST), integer(p.ranges, OD + oh, 2, FIRST)
+            deep, high = integer(p.ranges, od, 2, STOP) - first_d, integer(p.ranges, OD + oh, 2, STOP) - first_h
+            for line in range(deep * high):
+                kd, kh = first_d + line // high, KD + first_h + line % high
+                d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
+                h = oh * h_stride + integer(p.spans, kh, 4, OFFSET)
+                for k in range(KD + KH, KD + KH + KW):
+                    gradient = shift(dx, plane * p.image + (d * H + h) * W + integer(p.spans, k, 4, OFFSET))
+                    first, last = integer(p.spans, k, 4, FIRST), integer(p.spans, k, 4, STOP)
+                    along = shift(counts, OD + OH + first)
+                    if stride <= 2:
+                        place = shift(gradient, first * stride)
+                        spread_row(shift(delta, first), along, lines, place, stride, last - first)
+                    else:
+                        for o in range(first, last):
+                            part = load(delta, o) / (lines * load(along, o - first))
+                            store(gradient, o * stride, load(gradient, o * stride) + part)
     return 0
 
 
@@ -131,14 +144,14 @@ def _enter(steps, threads, numbers, images, results):
     """images (planes, image), results (planes, windows); ``numbers``: those of `_Tables`."""
     if results.size == 0 or overlap(images, results) or not (is_aligned(images) and is_aligned(results)):
         return False
-    image, windows = numbers[6], numbers[7]
+    image, windows = numbers[7], numbers[8]
     planes = results.size // windows
     if images.size != planes * image:
         return False
     p = _record(steps[0, 1], pointer(images))
     p.images, p.results, p.planes, p.image, p.windows = address(images), address(results), planes, image, windows
-    p.counts, p.table, p.spans = numbers[0], numbers[1], numbers[2]
-    p.depths, p.rows, p.columns = numbers[3], numbers[4], numbers[5]
+    p.counts, p.table, p.spans, p.ranges = numbers[0], numbers[1], numbers[2], numbers[3]
+    p.depths, p.rows, p.columns = numbers[4], numbers[5], numbers[6]
     return finish(steps, threads)
 
 
@@ -186,6 +199,7 @@ def avg_pool_forward(x, out, size, stride=None, padding=0, dilation=1, *, ceil=F
     name = "avg_pool_forward"
     check_flag(name, count_padding=count_padding)
     on = pool_windows_of(name, "x", x, size, stride, padding, dilation, ceil)
+    check_memory(_COUNT_BYTES * max(on.output), name, "the tables of its windows")
     if _enters(_forward_entry, on, count_padding, x, out, out):
         return
     x, out = plain(name, x=x, out=out)
@@ -203,6 +217,7 @@ def avg_pool_backward(dy, dx, size, stride=None, padding=0, dilation=1, *, ceil=
     name = "avg_pool_backward"
     check_flag(name, count_padding=count_padding)
     on = pool_windows_of(name, "dx", dx, size, stride, padding, dilation, ceil)
+    check_memory(_COUNT_BYTES * max(on.output), name, "the tables of its windows")
     if _enters(_backward_entry, on, count_padding, dx, dy, dx):
         return
     dx, dy = plain(name, dx=dx, dy=dy)
@@ -233,7 +248,8 @@ class _Tables(NamedTuple):
 
     counts: np.ndarray  # how many elements of each window count, by axes: the products are the sizes
     table: np.ndarray  # `Windows.table`
-    spans: np.ndarray  # `spans_of` all axes
+    spans: np.ndarray  # of `tables_of`
+    ranges: np.ndarray  # of `tables_of`
     numbers: np.ndarray  # what the record says of the windows: from `counts` on, without `planes`
 
 
@@ -241,8 +257,8 @@ class _Tables(NamedTuple):
 def _tables(on, count_padding, dtype):
     ends = [(-b, n + e) if count_padding else (0, n) for n, b, e in zip(on.image, on.before, on.behind, strict=True)]
     counts = [[1]] * (AXES - len(on.image)) + [count_of(on, axis, *end) for axis, end in enumerate(ends)]
-    spans = spans_of(on)
-    tables = np.concatenate(counts).astype(dtype), on.table(), np.concatenate(spans)
+    spans, ranges = tables_of(on)
+    tables = np.concatenate(counts).astype(dtype), on.table(), np.concatenate(spans), np.concatenate(ranges)
     sizes = *map(len, spans), math.prod(on.image), math.prod(on.output)
     return _Tables(*tables, np.array([*(table.ctypes.data for table in tables), *sizes]))
 
@@ -300,7 +316,7 @@ def global_avg_pool_backward(dy, dx):
 def _run_global(pool, images, results):
     """Run the task ``pool`` on arrays in C order."""
     image = math.prod(images.shape[2:])
-    values = *addresses_of(images, results), *[0] * 6, results.size, image, 1, image
+    values = *addresses_of(images, results), *[0] * 7, results.size, image, 1, image
     submit(AVG_POOL, images.dtype, values, (pool,), _runtime.pays_threads(images.size), (images, results))
 
 

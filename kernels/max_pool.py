@@ -32,11 +32,10 @@ from fastbp.kernels.pool import (
     OFFSET,
     STOP,
     check_pool,
-    is_on_image,
     on_axes,
     place_at,
     pool_windows_of,
-    spans_of,
+    tables_of,
 )
 from fastbp.kernels.pool_rows import largest_of_pairs, place_pairs, raise_row
 from fastbp.kernels.windows import AXES, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, Windows
@@ -44,13 +43,13 @@ from fastbp.kernels.windows import AXES, DILATION, IMAGE, OUTPUT, SIZE, STRIDE, 
 _INDICES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.uint16, np.int64))
 
 # walk: `pool_planes` or `place_planes`; images: x or dx (planes, image); y, dy, index (planes, results).
-# table, spans, steps: those of `_Tables`. depths, rows, columns: elements of a window on each axis that are in `spans`;
+# table to steps: those of `_Tables`. depths, rows, columns: elements of a window on each axis that are in `spans`;
 # elements: of a window, all of them.
 # pairs: whether windows are two elements side by side along rows, and on one image of a volume.
 # tiles: whether every element is in one window. first, behind: the rows of windows that lie on the image whole.
 MAX_POOL = Record(
-    "walk images y dy index planes table spans steps depths rows columns elements image results pairs tiles first "
-    "behind activation",
+    "walk images y dy index planes table spans ranges steps depths rows columns elements image results pairs tiles "
+    "first behind activation",
     "slope",
 )
 
@@ -89,7 +88,8 @@ class _Tables(NamedTuple):
     """The windows as the tasks need them."""
 
     table: np.ndarray  # `Windows.table`
-    spans: np.ndarray  # `spans_of` all axes, with what each adds to the number of an element in its last column
+    spans: np.ndarray  # of `tables_of`, with what each adds to the number of an element in its last column
+    ranges: np.ndarray  # of `tables_of`
     steps: np.ndarray  # places from the first element of a window to each of them; or for many, what `_wide_step` reads
     of_index: np.dtype  # `index_dtype`
     numbers: np.ndarray  # what the record says of the windows: from `table` on, without `planes`
@@ -97,12 +97,12 @@ class _Tables(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _tables(on: Windows) -> _Tables:
-    of_index, table, of_axes = index_dtype(on.size), on.table(), spans_of(on)
+    of_index, table, (of_axes, ranges) = index_dtype(on.size), on.table(), tables_of(on)
     image, size, stride, dilation, before, output = table.T
     pitches, elements = np.array([image[1] * image[2], image[2], 1]) * dilation, [size[1] * size[2], size[2], 1]
     is_wide = of_index == _INDICES[-1]
     steps = np.array([*elements, *pitches]) if is_wide else pitches @ np.indices(size).reshape(AXES, -1)
-    spans = np.concatenate(of_axes)
+    spans, ranges = np.concatenate(of_axes), np.concatenate(ranges)
     spans[:, ELEMENT] *= np.repeat(elements, [len(rows) for rows in of_axes])
     side_by_side = size[2] == stride[2] == 2 and dilation[2] == 1 and before[2] == 0 and 2 * output[2] <= image[2]
     pairs = side_by_side and size[0] == 1 and before[0] == 0 and output[2] > 0
@@ -111,10 +111,10 @@ def _tables(on: Windows) -> _Tables:
     first = -(-before[1] // stride[1])
     behind = min(output[1], (image[1] - 1 - (size[1] - 1) * dilation[1] + before[1]) // stride[1] + 1)
     first, behind = (first, behind) if first < behind else (0, 0)
-    addresses = table.ctypes.data, spans.ctypes.data, steps.ctypes.data
+    addresses = (array.ctypes.data for array in (table, spans, ranges, steps))
     sizes = math.prod(on.size), math.prod(on.image), math.prod(on.output)
     numbers = np.array([*addresses, *map(len, of_axes), *sizes, pairs, alone.all(), first, behind])
-    return _Tables(table, spans, steps, of_index, numbers)
+    return _Tables(table, spans, ranges, steps, of_index, numbers)
 
 
 @inner
@@ -159,12 +159,12 @@ def pool_planes(number):
                         )
                     continue
                 is_first = True
-                for line in range(KD * KH):
-                    kd, kh = line // KH, KD + line % KH
-                    if not (is_on_image(p.spans, kd, od) and is_on_image(p.spans, kh, oh)):
-                        continue
-                    d = od * d_stride + integer(p.spans, kd, 4, OFFSET)
-                    u = shift(of_image, (d * H + oh * h_stride + integer(p.spans, kh, 4, OFFSET)) * W)
+                first_d, first_h = integer(p.ranges, od, 2, FIRST), integer(p.ranges, OD + oh, 2, FIRST)
+                deep, high = integer(p.ranges, od, 2, STOP) - first_d, integer(p.ranges, OD + oh, 2, STOP) - first_h
+                for line in range(deep * high):
+                    kd, kh = first_d + line // high, KD + first_h + line % high
+                    d, h = od * d_stride + integer(p.spans, kd, 4, OFFSET), integer(p.spans, kh, 4, OFFSET)
+                    u = shift(of_image, (d * H + oh * h_stride + h) * W)
                     element = integer(p.spans, kd, 4, ELEMENT) + integer(p.spans, kh, 4, ELEMENT)
                     for k in range(KW):
                         kw = KD + KH + k
@@ -260,8 +260,8 @@ def _enter(steps, threads, walk, numbers, images, y, dy, index, activation, slop
     """images (planes, image); y, dy (planes, results), and the bytes of index; ``numbers``: those of `_Tables`."""
     if y.size == 0 or dy.size != y.size:
         return False
-    planes = y.size // numbers[8]
-    if images.size != planes * numbers[7]:
+    planes = y.size // numbers[9]
+    if images.size != planes * numbers[8]:
         return False
     if overlap(images, y) or overlap(images, dy) or overlap(images, index) or overlap(index, y):
         return False
@@ -269,10 +269,10 @@ def _enter(steps, threads, walk, numbers, images, y, dy, index, activation, slop
         return False
     p = _record(steps[0, 1], slope)
     p.walk, p.images, p.y, p.dy, p.index = walk, address(images), address(y), address(dy), address(index)
-    p.table, p.spans, p.steps = numbers[0], numbers[1], numbers[2]
-    p.depths, p.rows, p.columns, p.elements = numbers[3], numbers[4], numbers[5], numbers[6]
-    p.planes, p.image, p.results = planes, numbers[7], numbers[8]
-    p.pairs, p.tiles, p.first, p.behind = numbers[9], numbers[10], numbers[11], numbers[12]
+    p.table, p.spans, p.ranges, p.steps = numbers[0], numbers[1], numbers[2], numbers[3]
+    p.depths, p.rows, p.columns, p.elements = numbers[4], numbers[5], numbers[6], numbers[7]
+    p.planes, p.image, p.results = planes, numbers[8], numbers[9]
+    p.pairs, p.tiles, p.first, p.behind = numbers[10], numbers[11], numbers[12], numbers[13]
     p.activation, p.slope = activation, slope
     return finish(steps, threads)
 

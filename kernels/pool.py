@@ -10,7 +10,7 @@ from fastbp.kernels._jit import inner
 from fastbp.kernels._pointers import integer
 from fastbp.kernels.windows import AXES, BEFORE, DILATION, STRIDE, check_images, windows
 
-FIRST, STOP, OFFSET, ELEMENT = range(4)  # columns of `spans_of`
+FIRST, STOP, OFFSET, ELEMENT = range(4)  # columns of `tables_of`
 _WINDOWS_AT_ONCE = 2**16
 
 
@@ -19,7 +19,6 @@ def pool_windows(name, image, size, stride, padding, dilation, ceil):
     on = windows(name, image, size, size if stride is None else stride, padding, dilation, ceil=ceil)
     if not _all_are_real(on):
         raise ValueError(f"{name}: a window lies on padding only: {on.describe()}")
-    check_memory(_table_bytes(on), name, "the tables of its windows")
     return on
 
 
@@ -40,11 +39,26 @@ def _axis_is_real(n, k, s, d, before, count):
     return all(((part * s - before) % d < n).all() for part in parts)
 
 
+def check_tables(name, on):
+    """Refuse windows whose tables memory cannot hold."""
+    check_memory(_table_bytes(on), name, "the tables of its windows")
+
+
 @lru_cache(maxsize=256)
 def _table_bytes(on):
-    """About as many bytes as making the tables of the windows takes, beside those of ordinary ones."""
-    axes = zip(on.image, on.size, on.dilation, on.output, strict=True)
-    return sum(64 * count + 64 * min(k, count * (n // d + 1)) for n, k, d, count in axes if k > n)
+    """About as many bytes as making the `tables_of` the windows takes: for their elements and for windows."""
+    axes = list(zip(on.image, on.size, on.dilation, on.output, strict=True))
+    elements = [min(k, max(n, count * (n // d + 1))) for n, k, d, count in axes]
+    looked_at = [count for axis, (n, k, _, count) in enumerate(axes) if k > n or axis < len(axes) - 1]
+    return 64 * (sum(elements) + sum(looked_at))
+
+
+def _on_image(on, axis):
+    """The first element of every window of an axis that is on the image, and the one behind the last."""
+    k, d = on.size[axis], on.dilation[axis]
+    place = np.arange(on.output[axis]) * on.stride[axis] - on.before[axis]
+    first = np.clip(-(place // d), 0, k)
+    return first, np.clip((on.image[axis] - 1 - place) // d + 1, first, k)
 
 
 def elements_of(on, axis):
@@ -52,30 +66,33 @@ def elements_of(on, axis):
 
     There are no more than the image has, or all windows together have on it.
     """
-    n, k, s, d = on.image[axis], on.size[axis], on.stride[axis], on.dilation[axis]
-    if k <= n:
-        return np.arange(k)
-    place = np.arange(on.output[axis] - 1, -1, -1) * s - on.before[axis]
-    first = np.clip(-(place // d), 0, k)
-    stop = np.clip((n - 1 - place) // d + 1, first, k)
-    first = np.maximum(first, np.append(0, stop[:-1]))  # the others are those of the window behind
+    if on.size[axis] <= on.image[axis]:
+        return np.arange(on.size[axis])
+    first, stop = (ends[::-1] for ends in _on_image(on, axis))
+    first = np.maximum(first, np.append(0, stop[:-1]))  # those before it belong to the window behind
     counts = np.maximum(0, stop - first)
     return np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
 
-def spans_of(on):
-    """For the `elements_of` each of `AXES` axes: rows (first, stop, offset, element), as of `Windows.spans`."""
-    spans = [np.array([[0, 1, 0, 0]])] * (AXES - len(on.image))
-    for axis in range(len(on.image)):
-        elements = elements_of(on, axis)
-        spans.append(np.column_stack([on.spans(axis, elements), elements]))
-    return spans
+def tables_of(on):
+    """Tables of `AXES` axes, those in front with one window of one element.
+
+    For the `elements_of` each axis, rows (first, stop, offset, element), as of `Windows.spans`; and for every window of
+    each axis but the last, the first of these rows that it has on the image, and the one behind the last.
+    """
+    missing, axes = AXES - len(on.image), range(len(on.image))
+    elements = [elements_of(on, axis) for axis in axes]
+    spans = [np.column_stack([on.spans(axis, elements[axis]), elements[axis]]) for axis in axes]
+    ranges = [np.searchsorted(elements[axis], np.column_stack(_on_image(on, axis))) for axis in axes[:-1]]
+    return [np.array([[0, 1, 0, 0]])] * missing + spans, [np.array([[0, 1]])] * missing + ranges
 
 
 def pool_windows_of(name, key, x, *numbers):
     """`pool_windows` on images x, which the caller calls ``key``."""
     check_images(name, key, x)
-    return pool_windows(name, x.shape[2:], *numbers)
+    on = pool_windows(name, x.shape[2:], *numbers)
+    check_tables(name, on)
+    return on
 
 
 def count_of(on, axis, start, stop):
@@ -115,9 +132,3 @@ def place_at(table, axis, o, k):
     """Where element ``k`` of window ``o`` lies on an axis; ``table``: the address of `Windows.table`."""
     start = o * integer(table, axis, 6, STRIDE) - integer(table, axis, 6, BEFORE)
     return start + k * integer(table, axis, 6, DILATION)
-
-
-@inner
-def is_on_image(spans, row, o):
-    """Whether window ``o`` has the element of a row of `spans_of` on the image."""
-    return integer(spans, row, 4, FIRST) <= o < integer(spans, row, 4, STOP)

@@ -19,7 +19,7 @@ import numpy as np
 from fastbp.kernels._arrays import check_number, check_shape, plain
 from fastbp.kernels.epilogue import IDENTITY, check_activation
 from fastbp.kernels.max_pool import MAX_POOL, index_dtype, place_planes, pool_planes, walk_of
-from fastbp.kernels.pool import pool_windows
+from fastbp.kernels.pool import check_tables, pool_windows
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Pooled:
 
     def windows(self, name, image):
         """The `Windows` of the pool on ``image``."""
-        return pool_windows(name, image, self.size, self.stride, self.padding, self.dilation, self.ceil)
+        on = pool_windows(name, image, self.size, self.stride, self.padding, self.dilation, self.ceil)
+        check_tables(name, on)
+        return on
 
     def check(self, name, on, key, out):
         """Refuse an ``index``, or a ``y``, that does not fit to ``out``, the output of the pool or its gradient."""

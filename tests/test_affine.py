@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastbp import kernels
-from fastbp.kernels import _runtime
+from fastbp.kernels import _runtime, affine
 from fastbp.kernels.epilogue import LEAKY_RELU, RELU, SIGMOID, TANH
 
 DTYPES = pytest.mark.parametrize("dtype", strategies.DTYPES)
@@ -471,3 +471,32 @@ def test_read_only_outputs_and_numbers_are_named_as_the_caller_does():
         kernels.affine_bias_gradient(delta, None)
     with pytest.raises(TypeError, match=r"^affine_tanh_forward: out is an output"):
         kernels.affine_tanh_forward(w, np.ones((4, 4)), None, dw)
+
+
+def sums_of_columns(delta):
+    """What becomes of the sums of the columns in every kernel that makes them; all of them are the sums themselves."""
+    columns = delta.shape[1]
+    db, more, b = np.empty(columns, delta.dtype), np.zeros(columns, delta.dtype), np.zeros(columns, delta.dtype)
+    kernels.affine_bias_gradient(delta, db)
+    kernels.affine_bias_gradient(delta, more, accumulate=True)
+    kernels.affine_sgd_update(
+        delta, np.ones((len(delta), 1), delta.dtype), np.empty((columns, 1), delta.dtype), b, -1.0
+    )
+    return db, more, b
+
+
+def test_ones_of_long_columns_are_counted():
+    """In float32 one more is not more, from 2^24 on."""
+    rows = 2**24 + 1000
+    for total in sums_of_columns(np.ones((rows, 1), np.float32)):
+        np.testing.assert_array_equal(total, rows)
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_sums_of_long_columns(dtype):
+    """Roundings grow with the rows that are summed in the dtype, not with all of them."""
+    delta = np.full((2**21, 3), 0.1, dtype)
+    expected = np.full(3, len(delta) * float(delta[0, 0]))
+    for total in sums_of_columns(delta):
+        bound = (affine._ROWS + 4) * reference.eps(dtype) + len(delta) / affine._ROWS * reference.eps(np.float64)
+        reference.assert_within(total, expected, bound * expected)

@@ -1,5 +1,6 @@
 """Convolution in one, two and three dimensions, and its gradients, against matrix products with columns."""
 
+import numba
 import numpy as np
 import pytest
 import reference
@@ -8,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fastbp import kernels
-from fastbp.kernels import _cpu, _runtime, epilogue
+from fastbp.kernels import _cpu, _runtime, epilogue, reductions, tap_sums
 from fastbp.kernels.windows import windows
 
 axes = st.lists(strategies.window_axis(19), min_size=1, max_size=2)
@@ -214,6 +215,48 @@ def test_large_images_are_taken_in_bands(dtype, image, monkeypatch):
         results.append((y, dx, dw, db))
     for one, other in zip(*results, strict=True):  # exact: all of them are integers
         np.testing.assert_array_equal(one, other)
+
+
+def test_stretches_of_rows_change_no_bit(monkeypatch):
+    """A sum over a row that is taken in stretches goes on where it was."""
+    x, w = strategies.normal(0, (2, 3, 4, 700), np.float32), strategies.normal(1, (19, 3, 3, 3), np.float32)
+    dy, results = strategies.normal(2, (2, 19, 2, 698), np.float32), []
+    for cache in (_cpu.L2_BYTES, 2**15, 2**13):
+        monkeypatch.setattr(_cpu, "L2_BYTES", cache)
+        dw, db = np.empty_like(w), np.empty(19, np.float32)
+        kernels.conv_gradient(dy, x, w, dw, db)
+        results.append(np.append(dw, db))
+    for other in results[1:]:
+        reference.assert_bitwise(other, results[0])
+
+
+@pytest.mark.parametrize("filters", [1, 9])
+def test_wide_rows_take_room_for_a_stretch(filters, monkeypatch):
+    """Beside the grid, with as many elements as the image, a thread has the deltas of a stretch of a row."""
+    needed = []
+    submit = tap_sums.submit
+    monkeypatch.setattr(tap_sums, "submit", lambda *arguments: needed.append(arguments[-1]) or submit(*arguments))
+    x, w = np.ones((1, 1, 300_000), np.float32), np.ones((filters, 1, 3), np.float32)
+    dw = np.empty_like(w)
+    kernels.conv_gradient(np.ones((1, filters, 299_998), np.float32), x, w, dw, None)
+    assert (dw == 299_998).all()
+    partial = 2 * 16 * 32 * 16  # of 16 chunks, a tile that is larger than any
+    threads = numba.config.NUMBA_NUM_THREADS
+    assert needed[0] <= partial + threads * (2 * x.size + _cpu.L2_BYTES // 4 // x.itemsize)
+
+
+def test_sums_of_large_planes():
+    """Roundings of a bias gradient and of a mean grow with the elements that are summed at once, not with all."""
+    plane, lanes = 2**22, _cpu.blocks(4).lanes
+    x, w = np.full((1, 1, plane), 0.1, np.float32), np.zeros((1, 1, 1), np.float32)
+    db, mean = np.empty(1, np.float32), np.empty((1, 1), np.float32)
+    kernels.conv_gradient(x, x, w, w.copy(), db)
+    kernels.global_avg_pool_forward(x, mean)
+    expected = np.array([plane * float(x[0, 0, 0])])
+    # of a lane, of the lanes, and of the sums
+    roundings = reductions._LONGEST / lanes + lanes + plane / reductions._LONGEST + 1
+    reference.assert_within(db, expected, roundings * reference.eps(np.float32) / 2 * expected)
+    reference.assert_within(mean[0] * plane, expected, (roundings + 1) * reference.eps(np.float32) / 2 * expected)
 
 
 def test_an_empty_batch_gives_empty_results():

@@ -126,6 +126,26 @@ def test_quota_of_the_container(cgroup, files, quota, tmp_path):
     assert _cpu._quota(tmp_path) == quota
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "files", "free"),
+    [
+        ("", {}, 4000 * 1024),
+        ("0::/\n", {"memory.max": "max\n"}, 4000 * 1024),
+        ("0::/inner\n", {"memory.max": "90000\n", "inner/memory.max": "80000\n"}, 80000),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "70000\n"}, 70000),
+    ],
+)
+def test_free_memory(cgroup, files, free, tmp_path):
+    grant(tmp_path, cgroup, files)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 3000 kB\nSwapFree: 1000 kB\n")
+    (tmp_path / "proc/self/statm").write_text("10 5 0\n")
+    assert _cpu.free_memory(tmp_path) == free
+
+
+def test_free_memory_is_not_known_everywhere(tmp_path):
+    assert _cpu.free_memory(tmp_path) == math.inf
+
+
 def test_no_control_groups(tmp_path):
     assert _cpu._quota(tmp_path) == math.inf
 

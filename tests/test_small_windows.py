@@ -2,13 +2,16 @@
 strides beyond the image, elements far apart. Images lie between NaN, and all sums are of small integers, so exact.
 """
 
+import copy
 from contextlib import suppress
 from itertools import product
 
 import numpy as np
 import pytest
 import reference
+from test_step import step_by_hand
 
+import fastbp as fb
 from fastbp import kernels
 from fastbp.kernels.pool import pool_windows
 from fastbp.kernels.windows import windows
@@ -124,3 +127,31 @@ def test_pools(ceil):
         check_pools(on, size, {**numbers, "ceil": ceil}, (np.float32, np.float64)[done % 2], 1 + done // 2 % 2, 2)
         done += 1
     assert done > 1500
+
+
+def test_recorded_steps():
+    """Training takes the same numbers through tasks that were written down."""
+    loss, done = fb.SoftmaxCrossEntropy(), 0
+    for on, size, numbers in list(layers(windows, (1, 2, 3), 400))[::40]:
+        kind = (fb.Conv1d, fb.Conv2d, fb.Conv3d)[len(size) - 1]
+        pool = (fb.MaxPool1d, fb.MaxPool2d, fb.MaxPool3d)[len(size) - 1]
+        net = fb.Sequential(
+            kind(3, size, **numbers),
+            fb.ReLU(),
+            pool(2, 1, padding=1),
+            kind(2, 1, padding=2, stride=7),
+            fb.Flatten(),
+            fb.Affine(3),
+            input_shape=(2, *on.image),
+            dtype="float64",
+            seed=done,
+        )
+        other = copy.deepcopy(net)
+        x, t = RNG.standard_normal((3, 2, *on.image)), RNG.integers(0, 3, 3)
+        for _ in range(2):
+            value = net.train_step(x, t, loss=loss, optimizer=fb.SGD(0.1))
+            assert value == pytest.approx(step_by_hand(other, x, t, loss, 0.1, 0.0), rel=1e-12)
+        for parameter, expected in zip(net.parameters(), other.parameters(), strict=True):
+            np.testing.assert_allclose(parameter.value, expected.value, rtol=1e-12, atol=1e-12)
+        done += 1
+    assert done > 40

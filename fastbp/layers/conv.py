@@ -1,5 +1,6 @@
 """Convolution layers."""
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,8 +81,7 @@ class Conv(ops.Conv, Layer):
             self.parameters = (self.w, self.b)
 
     def multiply_adds(self, input_shape: tuple[int, ...]) -> int:
-        results = int(np.prod(self.output_shape(input_shape)))
-        return results * int(np.prod(self.w.value.shape[1:]))
+        return math.prod(self.output_shape(input_shape)) * math.prod(self.w.value.shape[1:])
 
     def config(self) -> dict[str, Any]:
         keys = "filters", "size", "stride", "padding", "dilation", "groups", "bias"

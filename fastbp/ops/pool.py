@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from fastbp import kernels
 from fastbp._checks import Array, Real, check_flag
 from fastbp.kernels._arrays import check_array
-from fastbp.kernels.pool import pool_windows
+from fastbp.kernels.pool import check_tables, pool_windows
 from fastbp.kernels.windows import Padding, Size, Windows, check_images
 from fastbp.op import Context, Op
 
@@ -38,6 +38,7 @@ class Pool(Op):
     def windows_on(self, shape: tuple[int, ...]) -> Windows:
         """The windows on images of this shape."""
         on: Windows = pool_windows(self._label(), shape[2:], *self.numbers().values())
+        check_tables(self._label(), on)
         return on
 
     def check(self, x: Array) -> None:
