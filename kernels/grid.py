@@ -38,8 +38,8 @@ class Pass(NamedTuple):
     """Tables of 64-bit integers that describe all sums of a block of images.
 
     Results that use the same elements of the window form a phase: there is one, or for the gradient by the input one
-    for each place within a stride. The units of a phase are summed tile by tile. A tile has a piece for each stretch of
-    its lanes that is stored together; the others are sums that nobody wants.
+    for each place within a stride that some window reaches. The units of a phase are summed tile by tile. A tile has a
+    piece for each stretch of its lanes that is stored together; the others are sums that nobody wants.
     """
 
     copy: np.ndarray  # `copy_table`
@@ -216,15 +216,14 @@ def _pass(lines: Sequence[Line], phases, channels: int, step: int, layout: Layou
     images = max(1, min(-(-4 * layout.tile // max(1, fewest)), layout.cached // (channels * channel)))
     rows: list[list[int]] = []
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
-    firsts = [0] * len(columns)  # elements before those of a phase: with a stride of 100,000 there are as many phases
+    firsts = np.zeros(5, np.int64)
     for (taps, offsets, counts, *_), walk in zip(phases, walks, strict=True):
         units, tiles, pieces = _tiles(*walk, int(counts[-1]), images, step, layout)
         rows.append([channels * len(taps), len(taps), firsts[0], firsts[1], firsts[3], len(tiles) - 1])
         of_all = (np.arange(channels)[:, None] * channel + offsets).reshape(-1)
-        parts = taps, of_all, units, tiles + firsts[4], pieces
-        for column, part in zip(columns, parts, strict=True):
+        for column, part in zip(columns, (taps, of_all, units, tiles + firsts[4], pieces), strict=True):
             column.append(part)
-        firsts = [first + len(part) for first, part in zip(firsts, parts, strict=True)]
+        firsts += [len(column[-1]) for column in columns]
     counts = phases[0][2]
     names = "taps", "offsets", "units", "tiles", "pieces"
     tables = {
@@ -293,12 +292,10 @@ def _axes(row: np.ndarray) -> list[_Axis]:
     at = np.arange(size) * dilation - before
     first = at % stride
     elements, shift = -((first - image) // stride), (first - at) // stride
-    reaches = (elements > 0) & (shift < output) & (shift + elements > 0)
-    by_place = np.flatnonzero(reaches)
-    by_place = by_place[np.argsort(first[by_place], kind="stable")]
-    starts = np.flatnonzero(np.diff(first[by_place], prepend=-1))
-    groups = np.split(by_place, starts[1:]) if len(by_place) else []
-    return [_Axis(int(first[taps[0]]), int(elements[taps[0]]), taps, shift[taps]) for taps in groups]
+    taps = np.flatnonzero((elements > 0) & (shift < output) & (shift + elements > 0))
+    taps = taps[np.argsort(first[taps], kind="stable")]
+    of_places = np.split(taps, np.flatnonzero(np.diff(first[taps])) + 1) if len(taps) else []
+    return [_Axis(int(first[k[0]]), int(elements[k[0]]), k, shift[k]) for k in of_places]
 
 
 @lru_cache(maxsize=256)

@@ -150,3 +150,13 @@ def test_grids_hold_no_more_than_sums_use(image, size, numbers):
     dy = rng.integers(-9, 10, (1, *on.output))
     dx = walk(tables, LAYOUT, dy, w, image)
     np.testing.assert_array_equal(dx, np.einsum("oki,k,o->i", places, w[0], dy[0]))
+
+
+def test_inputs_that_no_window_reaches_have_no_sums():
+    tables = grid.delta_pass(windows("grid", (10**6,), 3, stride=400_000), 1, LAYOUT)
+    assert len(tables.phases) == 3
+    assert not tables.is_complete
+    tables = grid.delta_pass(windows("grid", (5,), 1, stride=100, padding=[(2, 0)]), 1, LAYOUT)
+    assert len(tables.pieces) == 0
+    assert not tables.is_complete
+    assert grid.delta_pass(windows("grid", (6, 7), 3, stride=2, padding=1), 1, LAYOUT).is_complete
