@@ -250,6 +250,15 @@ def test_a_directory_that_promises_more_than_the_file_can_hold(tmp_path):
         fb.datasets.read_npz(path)
 
 
+def test_names_of_several_lines_make_a_message_of_one(saved, tmp_path):
+    np.savez(tmp_path / "data.npz", **{"two\nlines": np.zeros(1)})
+    with pytest.raises(ValueError, match=r"it holds two lines$"):
+        fb.datasets.read(tmp_path / "data.npz")
+    foreign(saved, **{"two\nlines": np.zeros(1)})
+    with pytest.raises(ValueError, match=r"unknown arrays two lines$"):
+        fb.Sequential.load(saved)
+
+
 def test_many_names_make_a_short_message(saved, tmp_path):
     np.savez(tmp_path / "data.npz", **{f"array {i}": np.zeros(1) for i in range(1000)})
     with pytest.raises(ValueError, match=r"it holds array 0, array 1, array 2, array 3, array 4 and 995 more$"):

@@ -111,13 +111,13 @@ class Archive:
         try:
             yield
         except Exception as error:  # a flipped byte can cause nearly any
-            reason = str(error) or type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{self._path} is no readable .npz file: {reason}") from None
 
 
 def listed(names: list[str], most: int = 5) -> str:
-    """Names for an error message, not more than fit into a line."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "") or "none"
+    """Names for an error message, not more than fit into a line, whatever is in them."""
+    return ", ".join(" ".join(name.split()) for name in names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "") or "none"
 
 
 def read_npz(path: File) -> dict[str, Array]:
