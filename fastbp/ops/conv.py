@@ -32,7 +32,8 @@ class Conv(Op):
 
     def forward(self, ctx: Context, x: Array, w: Array, b: Array | None = None) -> Array:
         numbers, name = self._numbers(), self._label()
-        shape = (len(x), len(w), *conv_windows(name, x, w, **numbers).output)
+        on = conv_windows(name, x, w, **numbers)
+        shape = (len(x), len(w), *on.output)
         ctx.saved = (x, w, b)
         if isinstance(ctx.pool, MaxPool):
             y, index = ctx.pool.outputs(ctx, shape, x.dtype)

@@ -137,7 +137,7 @@ def bent(rng, x):
     if kind == "turned":
         return x.T
     if kind == "dtype":
-        small = x.dtype.kind in "biuf" and bool((np.abs(x.astype(np.float64)) < 1e4).all())
+        small = x.dtype.kind in "biuf" and bool((np.abs(x) < 1e4).all())
         return x.astype(pick(rng, complex, str, "M8[s]", np.float16, np.int64, bool) if small else object)
     if kind == "value" and x.size and x.dtype.kind == "f":
         other = x.copy()
