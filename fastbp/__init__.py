@@ -39,6 +39,7 @@ from fastbp.layers import Parameter as Parameter
 from fastbp.layers import ReLU as ReLU
 from fastbp.layers import Sigmoid as Sigmoid
 from fastbp.layers import Softmax as Softmax
+from fastbp.layers import Standardize as Standardize
 from fastbp.layers import Tanh as Tanh
 from fastbp.losses import Loss as Loss
 from fastbp.losses import MeanSquaredError as MeanSquaredError

@@ -20,7 +20,7 @@ from fastbp.graph.names import names
 from fastbp.graph.node import Leaf, Node
 from fastbp.graph.replay import Replay
 from fastbp.kernels._arrays import shown
-from fastbp.layers import LeakyReLU, ReLU
+from fastbp.layers import LeakyReLU, ReLU, Standardize
 from fastbp.model import Network
 
 _STEP = 1e-5
@@ -66,6 +66,10 @@ class _Function:
         """By every one of the numbers; sets ``base``."""
         raise NotImplementedError
 
+    def unit(self, name: str) -> Array:
+        """What counts as a move of 1, for the numbers of that name."""
+        return np.broadcast_to(1.0, self.numbers[name].shape)
+
     def scale(self) -> float:
         """What rounding errors of the last value are to be seen beside, if it is a sum that nearly cancels."""
         return 0.0
@@ -102,6 +106,12 @@ class _Cost(_Function):
         self.delta = np.empty((len(self.x), *self.net.output_shape))
         self.numbers = {p.name: p.value for p in self.net.parameters()} | {"x": self.x}
         self.kinks = [i for i, layer in enumerate(self.net.layers) if isinstance(layer, ReLU | LeakyReLU)]
+
+    def unit(self, name: str) -> Array:
+        first = self.net.layers[0]
+        if name == "x" and isinstance(first, Standardize):
+            return np.broadcast_to(first.std, self.x.shape)
+        return super().unit(name)
 
     def __call__(self) -> float:
         u = self.plan.forward(self.x)
@@ -279,9 +289,10 @@ def check_gradients(
     rng = np.random.default_rng(seed)
     tally = _Tally()
     for name, array in cost.numbers.items():
+        unit = cost.unit(name)
         for index in _elements(array.shape, samples, rng):
             element: Array = array[(..., *(slice(i, i + 1) for i in index))]  # type: ignore[arg-type]
-            step = _STEP * max(1.0, abs(float(array[index])))
+            step = _STEP * max(float(unit[index]), abs(float(array[index])))
             slope = cost.slope(lambda s, element=element: _Move([element], [1.0], s), step)
             place = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
             tally.compare(f"{name}{place}", float(gradients[name][index]), slope)

@@ -56,3 +56,5 @@ from fastbp.kernels.softmax import log_softmax_backward as log_softmax_backward
 from fastbp.kernels.softmax import log_softmax_forward as log_softmax_forward
 from fastbp.kernels.softmax import softmax_backward as softmax_backward
 from fastbp.kernels.softmax import softmax_forward as softmax_forward
+from fastbp.kernels.standardize import standardize_backward as standardize_backward
+from fastbp.kernels.standardize import standardize_forward as standardize_forward

@@ -150,6 +150,7 @@ def test_constructor_arguments():
 
 def test_repr_and_config_rebuild_every_layer():
     layers = [fb.Affine(3), fb.Affine(3, bias=False), fb.Affine(3, init="lecun"), fb.LeakyReLU(0.2)]
+    layers += [fb.Standardize(0.5, 2), fb.Standardize(-1, 0.25, limit=3)]
     layers += [layer for layer, _, _ in CONVOLUTIONS + POOLS]
     layers += [kind() for kind in BY_NAME.values() if kind not in map(type, layers)]
     for layer in layers:

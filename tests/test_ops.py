@@ -112,6 +112,16 @@ OPERATIONS = {
         lambda x, w: np.where(x @ w.T > 0, 1, 0.3) * (x @ w.T),
         [A, B],
     ),
+    "standardize": (
+        lambda x: graph.apply(ops.Standardize(B[0], [0.5, 2, 3, 0.25]), x),
+        lambda x: (x - B[0]) / [0.5, 2, 3, 0.25],
+        [A],
+    ),
+    "standardize with a limit": (
+        lambda x: graph.apply(ops.Standardize(0.25, 0.5, limit=2), x),
+        lambda x: (x - 0.25) / 0.5 / np.sqrt(1 + ((x - 0.25) / 0.5 / 2) ** 2),
+        [IMAGES],
+    ),
     "global_avg_pool": (graph.global_avg_pool, lambda x: x.mean((2, 3)), [IMAGES]),
     "squared_error": (lambda u: graph.squared_error(u, B), lambda u: ((u - B) ** 2).sum() / 3, [A]),
     "half squared_error": (lambda u: graph.squared_error(u, B, half=True), lambda u: ((u - B) ** 2).sum() / 6, [A]),

@@ -58,3 +58,5 @@ from fastbp.functional.pool import max_pool2d_backward as max_pool2d_backward
 from fastbp.functional.pool import max_pool2d_forward as max_pool2d_forward
 from fastbp.functional.pool import max_pool3d_backward as max_pool3d_backward
 from fastbp.functional.pool import max_pool3d_forward as max_pool3d_forward
+from fastbp.functional.standardize import standardize_backward as standardize_backward
+from fastbp.functional.standardize import standardize_forward as standardize_forward

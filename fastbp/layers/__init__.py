@@ -24,11 +24,12 @@ from fastbp.layers.pool import MaxPool as MaxPool
 from fastbp.layers.pool import MaxPool1d as MaxPool1d
 from fastbp.layers.pool import MaxPool2d as MaxPool2d
 from fastbp.layers.pool import MaxPool3d as MaxPool3d
+from fastbp.layers.standardize import Standardize as Standardize
 
 BY_NAME: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
         *(Affine, Conv1d, Conv2d, Conv3d, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh),
-        *(MaxPool1d, MaxPool2d, MaxPool3d, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d),
+        *(MaxPool1d, MaxPool2d, MaxPool3d, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d, Standardize),
     )
 }

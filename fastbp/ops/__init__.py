@@ -48,3 +48,4 @@ from fastbp.ops.shapes import Stack as Stack
 from fastbp.ops.shapes import Transpose as Transpose
 from fastbp.ops.softmax import LogSoftmax as LogSoftmax
 from fastbp.ops.softmax import Softmax as Softmax
+from fastbp.ops.standardize import Standardize as Standardize
