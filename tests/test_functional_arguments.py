@@ -41,6 +41,8 @@ CALLS = {
     **{f"{name}_backward": {"dy": X, "y": X} for name in ELEMENTWISE},
     "leaky_relu_forward": {"x": X, "slope": 0.1},
     "leaky_relu_backward": {"dy": X, "y": X, "slope": 0.1},
+    "standardize_forward": {"x": X, "mean": X[0], "std": np.ones_like(X[0]), "limit": 5.0},
+    "standardize_backward": {"dy": X, "x": X, "mean": X[0], "std": np.ones_like(X[0]), "limit": 5.0},
     "matmul": {"a": X, "b": W.T},
     "affine_forward": {"x": X, "w": W, "b": B, "activation": "leaky_relu", "slope": 0.1},
     "affine_backward": {"dy": DY, "x": X, "w": W, "l2": 0.1},

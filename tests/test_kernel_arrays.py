@@ -47,6 +47,8 @@ CASES = {
     "softmax_backward": case("dx", **GRADIENTS),
     "log_softmax_forward": case("out", **ELEMENTWISE),
     "log_softmax_backward": case("dx", **GRADIENTS),
+    "standardize_forward": case("out", x=NI, mean=NI[1:], std=NI[1:], out=NI),
+    "standardize_backward": case("dx", dy=NI, x=NI, mean=NI[1:], std=NI[1:], dx=NI),
     "matmul": case("out", a=NI, b=(4, 5), out=NO),
     "affine_activation_forward": case("out", {"activation": LEAKY_RELU, "slope": 0.1}, **FORWARD),
     **{f"affine_{name}forward": case("out", **FORWARD) for name in ("", "relu_", "sigmoid_", "tanh_")},

@@ -117,11 +117,8 @@ class Archive:
 
 def listed(names: list[str], most: int = 5) -> str:
     """Names for an error message, not more than fit into a line, whatever is in them."""
-    return (
-        ", ".join(" ".join(name.split()) for name in names[:most])
-        + (f" and {len(names) - most:,} more" if len(names) > most else "")
-        or "none"
-    )
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(" ".join(name.split()) for name in names[:most]) + more or "none"
 
 
 def read_npz(path: File) -> dict[str, Array]:
