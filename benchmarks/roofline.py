@@ -15,10 +15,10 @@ import json
 import os
 import sys
 
-from suite import activation, affine, avg_pool, conv, gemm, im2col, loss, max_pool, optim, softmax
+from suite import activation, affine, avg_pool, conv, gemm, im2col, loss, max_pool, optim, softmax, standardize
 from timing import add_json, add_options, as_json, best_time, in_process
 
-FILES = gemm, affine, conv, im2col, max_pool, avg_pool, activation, softmax, loss, optim
+FILES = gemm, affine, conv, im2col, max_pool, avg_pool, activation, softmax, standardize, loss, optim
 KERNELS = {name: make for file in FILES for name, make in file.CASES.items()}
 
 

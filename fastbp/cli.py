@@ -21,7 +21,19 @@ from fastbp import optimizers
 from fastbp._checks import Array, as_labels, as_one_of_k, as_real, check_finite
 from fastbp.info import describe
 from fastbp.kernels import _ahead, _cache
-from fastbp.recipes import ACTIVATIONS, BATCH, RECIPES, as_images, convolutional, perceptron
+from fastbp.recipes import (
+    ACTIVATIONS,
+    BATCH,
+    LIMIT,
+    RECIPES,
+    as_images,
+    convolutional,
+    dtype_for,
+    falling,
+    perceptron,
+    rate_for,
+    weight_decay_for,
+)
 from fastbp.serialization import check_target, write_npz
 
 
@@ -70,11 +82,11 @@ def _share(text: str) -> float:
 _positive.__name__, _seed.__name__, _nonnegative.__name__, _share.__name__ = "integer", "integer", "number", "number"
 
 
-def _defaults(name: str) -> str:
+def _defaults(name: str, unit: str = "") -> str:
     """The defaults of both kinds of network, as text."""
     values = {model: getattr(recipe, name) for model, recipe in RECIPES.items()}
     texts = {model: " ".join(map(str, value)) if isinstance(value, list) else value for model, value in values.items()}
-    return ", ".join(f"{text} for {model}" for model, text in texts.items() if text)
+    return ", ".join(f"{text}{unit} for {model}" for model, text in texts.items() if text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a network",
-        description="Train a network, by default on the embedded handwritten digits.",
+        description="Train a network, by default on the embedded handwritten digits. Its first layer standardises "
+        "inputs by mean and standard deviation of the training set.",
         formatter_class=_Defaults,
     )
     train.add_argument(
@@ -112,13 +125,25 @@ def _parser() -> argparse.ArgumentParser:
         "--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers and convolutions"
     )
     train.add_argument(
-        "--epochs", type=_positive, help=f"passes over the training set (default: {_defaults('epochs')})"
+        "--epochs",
+        type=_positive,
+        help=f"passes over the training set (default: {_defaults('epochs')}; more for small sets, to make "
+        f"{_defaults('steps', ' steps')})",
     )
     train.add_argument("--batch-size", type=_positive, default=BATCH, help="samples per step")
     train.add_argument("--optimizer", choices=list(optimizers.BY_NAME), default="sgd", help="how weights are updated")
-    train.add_argument("--lr", type=_nonnegative, help=f"learning rate (default: {_defaults('rate')})")
-    train.add_argument("--l2", type=_nonnegative, default=0.0, help="weight decay")
-    train.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="what to compute in")
+    train.add_argument(
+        "--lr",
+        type=_nonnegative,
+        help=f"learning rate of the first step, falling to 0 by the last (default: {_defaults('rate')}, less for "
+        "inputs that are much alike or more hidden layers)",
+    )
+    train.add_argument("--l2", type=_nonnegative, help="weight decay (default: 1 / samples to train on)")
+    train.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        help="what to compute in (default: float32, or float64 where that would round away what inputs differ in)",
+    )
     train.add_argument("--test", type=_share, default=0.2, help="share of the samples kept for testing")
     train.add_argument("--seed", type=_seed, default=0, help="of the split, the initial weights and the shuffling")
     train.add_argument("--threads", type=_positive, metavar="N", help="threads of the kernels (default: all CPUs)")
@@ -175,13 +200,13 @@ def _labels(y: Array) -> tuple[Array, int]:
     return as_labels(y, classes), classes
 
 
-def _samples(x: Array, dtype: str) -> Array:
+def _samples(x: Array, dtype: str | None) -> Array:
     """Samples in the dtype of the network, checked before they are shuffled, so that a message names the right row."""
     if x.ndim < 2 or not x[:1].size:
         raise ValueError(f"x must have the shape (N, features) or (N, ...) of images, got {x.shape}")
-    samples = as_real(x, np.dtype(dtype), "x")
+    samples = as_real(x, np.dtype(dtype or "float32"), "x")
     check_finite(samples, given=x)
-    return samples
+    return samples if dtype else as_real(x, np.dtype(dtype_for(x)), "x")
 
 
 def _given(value: Any, default: Any) -> Any:
@@ -210,10 +235,16 @@ def _train(arguments: argparse.Namespace) -> int:
         layers = convolutional(x.shape[1:], filters, hidden, activation, classes)
     else:
         layers = perceptron(x.shape[1:], hidden, activation, classes)
-    net = fb.Sequential(*layers, input_shape=x.shape[1:], dtype=arguments.dtype, seed=arguments.seed)
+    scale = fb.Standardize.of(x_train, limit=LIMIT)
+    net = fb.Sequential(scale, *layers, input_shape=x.shape[1:], dtype=x.dtype, seed=arguments.seed)
     loss = fb.SoftmaxCrossEntropy()
-    optimizer = optimizers.BY_NAME[arguments.optimizer](_given(arguments.lr, recipe.rate))
-    _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes\n")
+    batches = math.ceil(len(x_train) / arguments.batch_size)
+    epochs = _given(arguments.epochs, recipe.epochs_for(batches))
+    rate = rate_for(recipe, hidden, scale, x_train) if arguments.lr is None else arguments.lr
+    l2 = _given(arguments.l2, weight_decay_for(len(x_train)))
+    optimizer = optimizers.BY_NAME[arguments.optimizer](falling(rate, epochs * batches))
+    _print(f"{net.summary()}\n{len(x_train)} samples to train on, {len(x_test)} to test, {classes} classes")
+    _print(f"{epochs} epochs of {batches} steps, learning rate {rate:.3g} falling to 0, weight decay {l2:.3g}\n")
     sys.stdout.flush()
     kernels = _ahead.missing(_ahead.kernels_of(filters), net.dtype)
     if kernels and _cache.writable():
@@ -226,9 +257,9 @@ def _train(arguments: argparse.Namespace) -> int:
                 y_train,
                 loss=loss,
                 optimizer=optimizer,
-                l2=arguments.l2,
+                l2=l2,
                 batch_size=arguments.batch_size,
-                epochs=_given(arguments.epochs, recipe.epochs),
+                epochs=epochs,
                 validation_data=(x_test, y_test),
                 progress=True,
             )
@@ -248,7 +279,7 @@ def _train(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         sys.stderr.write(
             f"hint: the loss, {last:.3g}, is not below that of guessing, {guessing:.3g}; "
-            f"try a smaller --lr (it was {optimizer.rate():g}), more epochs, or inputs between 0 and 1\n"
+            f"try a smaller --lr (it was {rate:.3g}) or more epochs\n"
         )
     if target is not None:
         _print(f"saved {target}")

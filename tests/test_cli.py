@@ -100,7 +100,9 @@ def test_train_learns_the_embedded_digits(run):
     status, out, err = run("train", "--epochs", "3")
     assert status == 0
     assert [line.split()[1] for line in epoch_lines(err)] == ["1/3", "2/3", "3/3"]
-    assert all(re.search(r"loss [\d.]+  val_loss [\d.]+  val_accuracy [\d.]+$", line) for line in epoch_lines(err))
+    assert all(
+        re.search(r"loss [\d.]+  cost [\d.]+  val_loss [\d.]+  val_accuracy [\d.]+$", line) for line in epoch_lines(err)
+    )
     assert "1438 samples to train on, 359 to test, 10 classes" in out
     counts = matrix(out)
     assert counts.shape == (10, 10)
@@ -126,7 +128,7 @@ def test_a_network_that_has_learned_nothing_gets_a_hint(run, tmp_path):
 def test_train_prints_the_table_of_layers(run):
     _, out, _ = run("train", "--hidden", "7", "5", "--activation", "tanh", "--epochs", "1")
     names = [line.split("(")[0] for line in out.splitlines() if re.match(r"\w+\(", line)]
-    assert names == ["Affine", "Tanh", "Affine", "Tanh", "Affine"]
+    assert names == ["Standardize", "Affine", "Tanh", "Affine", "Tanh", "Affine"]
 
 
 @pytest.mark.parametrize("files", ["flat.npz", "images.npz", "nchw.npz", "images.gz labels.gz"])
@@ -137,7 +139,7 @@ def test_train_and_predict_with_a_convolutional_network(files, run, data, tmp_pa
     assert status == 0
     assert len(epoch_lines(err)) == 2
     names = [line.split("(")[0] for line in out.splitlines() if re.match(r"\w+\(", line)]
-    assert names == [*["Conv2d", "ReLU", "MaxPool2d"] * 2, "Flatten", "Affine", "ReLU", "Affine"]
+    assert names == ["Standardize", *["Conv2d", "ReLU", "MaxPool2d"] * 2, "Flatten", "Affine", "ReLU", "Affine"]
     status, out, _ = run("predict", saved, "--data", paths[0])
     assert status == 0
     assert len(out.splitlines()) == 120
@@ -192,7 +194,7 @@ def test_the_same_pixels_give_the_same_network_from_every_format(run, data):
 def test_train_builds(option, layers, run, data, tmp_path):
     assert run("train", "--data", data / "flat.npz", "--epochs", 1, *option, "--save", tmp_path / "n.npz")[0] == 0
     net = fb.Sequential.load(tmp_path / "n.npz")
-    assert [type(layer).__name__ for layer in net.layers] == layers
+    assert [type(layer).__name__ for layer in net.layers] == ["Standardize", *layers]
     assert net.input_shape == (64,)
     assert net.output_shape == (10,)
 
@@ -228,9 +230,10 @@ def test_options_reach_fit(run, data, tmp_path):
     options += ["--test", 0.25, "--seed", 3, "--dtype", "float64", "--optimizer", "sgd", "--save", tmp_path / "n.npz"]
     _, _, err = run("train", "--data", data / "flat.npz", *options)
     with np.load(data / "flat.npz") as arrays:
-        train, test = fb.datasets.split(arrays["x"], arrays["y"], test=0.25, seed=3)
-    net = fb.Sequential(fb.Affine(6), fb.Sigmoid(), fb.Affine(10), input_shape=64, dtype="float64", seed=3)
-    loss, sgd = fb.SoftmaxCrossEntropy(), fb.SGD(0.3)
+        train, test = fb.datasets.split(arrays["x"].astype(float), arrays["y"], test=0.25, seed=3)
+    layers = fb.Standardize.of(train[0], limit=5), fb.Affine(6), fb.Sigmoid(), fb.Affine(10)
+    net = fb.Sequential(*layers, input_shape=64, dtype="float64", seed=3)
+    loss, sgd = fb.SoftmaxCrossEntropy(), fb.SGD(lambda step: 0.3 * (1 - step / 18))  # 2 epochs of 9 steps
     history = net.fit(*train, loss=loss, optimizer=sgd, l2=0.001, batch_size=10, epochs=2, validation_data=test)
     line = "  ".join(f"{name} {values[-1]:.4f}" for name, values in history.items())
     assert epoch_lines(err)[-1] == f"epoch 2/2  {line}"
@@ -344,7 +347,12 @@ def test_help_names_every_option_with_its_default(run):
     _, out, _ = run("train", "--help")
     for option in ("data", "hidden", "activation", "epochs", "batch-size", "optimizer", "lr", "l2", "dtype", "threads"):
         assert f"--{option}" in out
-    assert "(default: 20 for mlp, 30 for cnn)" in " ".join(out.split())
+    text = " ".join(out.split())
+    assert (
+        "(default: 10 for mlp, 5 for cnn; more for small sets, to make 3000 steps for mlp, 1500 steps for cnn)" in text
+    )
+    assert "(default: 0.3 for mlp, 0.05 for cnn, less for inputs that are much alike or more hidden layers)" in text
+    assert "(default: 1 / samples to train on)" in text
 
 
 def test_python_m_fastbp_is_the_same_program():

@@ -1,10 +1,10 @@
-"""Networks learn: the embedded digits by the default recipe, and small problems made by formula."""
+"""Networks learn: the embedded digits by the defaults of the command line, and small problems made by formula."""
 
 import numpy as np
 import pytest
+from test_compare import load
 
 import fastbp as fb
-from fastbp import recipes
 
 
 @pytest.fixture(autouse=True)
@@ -16,30 +16,15 @@ def one_thread():
     fb.set_num_threads(threads)
 
 
-def accuracy_of_digits(model, seed):
-    recipe = recipes.RECIPES[model]
-    x, y = fb.datasets.load_digits()
-    if model == "cnn":
-        x = recipes.as_images(x)
-        layers = recipes.convolutional(x.shape[1:], recipe.filters, recipe.hidden, "relu", 10)
-    else:
-        layers = recipes.perceptron(x.shape[1:], recipe.hidden, "relu", 10)
-    (x_train, y_train), (x_test, y_test) = fb.datasets.split(x, y, test=0.2, seed=seed)
-    net = fb.Sequential(*layers, input_shape=x.shape[1:], seed=seed)
-    options = {"loss": fb.SoftmaxCrossEntropy(), "optimizer": fb.SGD(recipe.rate), "batch_size": recipes.BATCH}
-    net.fit(x_train, y_train, epochs=recipe.epochs, **options)
-    return net.evaluate(x_test, y_test, loss=options["loss"]).accuracy
-
-
 @pytest.mark.parametrize("seed", range(10))
 def test_the_default_perceptron_reaches_97_percent_on_the_digits(seed):
-    assert accuracy_of_digits("mlp", seed) >= 0.97
+    assert load("defaults").accuracy("--seed", seed) >= 97
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_default_cnn_reaches_98_percent_on_the_digits(seed):
     """All seeds from 0 to 9 do, which would take minutes."""
-    assert accuracy_of_digits("cnn", seed) >= 0.98
+    assert load("defaults").accuracy("--model", "cnn", "--seed", seed) >= 98
 
 
 def two_moons(n=200, noise=0.1):
