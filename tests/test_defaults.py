@@ -136,12 +136,12 @@ def test_what_no_line_parts(tmp_path):
     assert accuracy >= 0.97
 
 
-@pytest.mark.parametrize("options", [["--hidden", *["64"] * 6], ["--hidden"], ["--hidden", "2000"]])
+@pytest.mark.parametrize("options", [["--hidden", *["256"] * 6], ["--hidden"], ["--hidden", "2000"]])
 def test_the_rate_suits_other_networks(options, tmp_path):
     x, y, _ = clusters(2000, 5, 3, 1.0)
     _, accuracy = train(tmp_path, x, y, *options)
     _, usual = train(tmp_path, x, y)
-    assert accuracy >= usual - 0.03
+    assert accuracy >= usual - 0.04
 
 
 # --- precision --------------------------------------------------------------------------------------------------------
