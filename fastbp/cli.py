@@ -35,7 +35,7 @@ from fastbp.recipes import (
     rate_for,
     weight_decay_for,
 )
-from fastbp.serialization import check_target, write_npz
+from fastbp.serialization import write_npz
 
 
 class _Parser(argparse.ArgumentParser):
@@ -260,6 +260,8 @@ def _train(arguments: argparse.Namespace) -> int:
         layers = perceptron(x.shape[1:], hidden, activation, classes)
     scale = fb.Standardize.of(x_train, limit=LIMIT)
     net = fb.Sequential(scale, *layers, input_shape=x.shape[1:], dtype=x.dtype, seed=arguments.seed)
+    if target is not None:
+        check_room(target, sum(parameter.value.nbytes for parameter in net.parameters()))
     loss = fb.SoftmaxCrossEntropy()
     batches = math.ceil(len(x_train) / arguments.batch_size)
     epochs = _given(arguments.epochs, recipe.epochs_for(batches))
