@@ -8,7 +8,6 @@ import numpy as np
 from fastbp import initializers, ops
 from fastbp._checks import Real, check_count, check_flag
 from fastbp.initializers import Initializer
-from fastbp.kernels._arrays import check_array
 from fastbp.kernels.conv import check_groups
 from fastbp.kernels.windows import Padding, Size, Windows, windows
 from fastbp.layers.layer import SAMPLES, Layer, Parameter, Source, check_windows
@@ -72,7 +71,6 @@ class Conv(ops.Conv, Layer):
 
     def build(self, input_shape: tuple[int, ...], dtype: Real, source: Source) -> None:
         shape = (self.filters, input_shape[0] // self.groups, *self._windows(input_shape).size)
-        check_array(self.name, "the weight", shape, dtype)
         self.w = Parameter(f"{self.name}.w", np.array(source("w", shape), dtype, order="C"), decays=True)
         self.b: Parameter | None = None
         self.parameters = (self.w,)

@@ -63,7 +63,7 @@ def network(rng):
     path = FOLDER / "net.npz"
     path.write_bytes(mutate(rng, files[i]))
     with memory_within(MOST, "Sequential.load"):
-        net, refused = attempt(fb.Sequential.load, path, refusals=(ValueError, OSError))
+        net, refused = attempt(fb.Sequential.load, path, refusals=(ValueError, OSError, MemoryError))
     if refused:
         return "network refused"
     if mutate is mutations.bytewise:
@@ -88,7 +88,7 @@ def archive(rng):
         with memory_within(MOST, "datasets.read"):
             made, refused = attempt(read, [path], labels=labels, refusals=(ValueError, OSError))
     else:  # all arrays, however large
-        made, refused = attempt(read, path, refusals=(ValueError, OSError))
+        made, refused = attempt(read, path, refusals=(ValueError, OSError, MemoryError))
     if refused:
         return "data refused"
     if mutate is mutations.bytewise and read is fb.datasets.read:
