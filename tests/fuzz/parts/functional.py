@@ -72,6 +72,30 @@ def rows_backward(name):
     return make
 
 
+def standardize(rng, *more):
+    """Arguments, exact arrays, z, its error for an eps of 1, and 1 + (z / limit)^2; with arrays (N, S) in front."""
+    N, S, dtype = size(rng), size(rng), pick(rng, np.float32, np.float64)
+    shapes = *((N, S) for _ in more), (N, S), (S,), (S,)
+    exact = [(1.25 + np.tanh(normal(rng, shape))).astype(dtype) for shape in shapes]  # all above 0
+    given = list(exact)
+    limit = pick(rng, {}, {"limit": float(pick(rng, 0.5, 3, 100))})
+    x, mean, std = reference.double(*exact[-3:])
+    z = (x - mean) / std
+    return given, exact, limit, z, 8 * ((x + mean) / std + np.abs(z)), 1 + (z / limit.get("limit", np.inf)) ** 2
+
+
+def standardize_forward(rng):
+    given, exact, limit, z, error, square = standardize(rng)
+    return Call(given, lambda eps: [(z / np.sqrt(square), 2 * eps * error)], limit, exact)
+
+
+def standardize_backward(rng):
+    given, exact, limit, z, error, square = standardize(rng, "dy")
+    slope = reference.double(exact[0])[0] / reference.double(exact[-1])[0]
+    bound = np.abs(slope) * (16 + 3 * np.abs(z) / limit.get("limit", np.inf) ** 2 * error)
+    return Call(given, lambda eps: [(slope * square**-1.5, eps * bound)], limit, exact)
+
+
 def sgd_update(rng):
     shape = any_shape(rng)
     given, (g, w) = arrays(rng, shape, shape)
@@ -211,6 +235,8 @@ MADE = {
     "matmul": matmul,
     "to_augmented": to_augmented,
     "from_augmented": from_augmented,
+    "standardize_forward": standardize_forward,
+    "standardize_backward": standardize_backward,
     "sgd_update": sgd_update,
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_cross_entropy": share_loss,
