@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any, BinaryIO
@@ -14,7 +13,7 @@ import numpy as np
 from fastbp import layers
 from fastbp._checks import Array, memory
 from fastbp._saving import write_whole
-from fastbp.datasets.npz import Archive, listed
+from fastbp.datasets.npz import Archive, ZipFile, listed
 from fastbp.datasets.opening import opened
 
 _CONFIG = "config"
@@ -37,15 +36,11 @@ def write_npz(path: str | PathLike[str], arrays: dict[str, Array]) -> None:
 
 def _write_archive(file: BinaryIO, arrays: dict[str, Array]) -> None:
     """What `numpy.savez` writes; that raises ValueError in place of an interrupt at the wrong moment."""
-    archive = zipfile.ZipFile(file, "w")
-    try:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-        archive.close()
-    except BaseException:
-        archive.fp = None  # so that it is not closed, which fails within a member
-        raise
+    archive = ZipFile(file, "w")
+    for name, array in arrays.items():
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, array, allow_pickle=False)
+    archive.close()  # only when all is well: within a member, closing raises ValueError
 
 
 @contextlib.contextmanager

@@ -23,6 +23,12 @@ _CHUNK = 2**20
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+class ZipFile(zipfile.ZipFile):
+    """An archive in a file that somebody else closes."""
+
+    __del__ = dict  # type: ignore[assignment]  # nothing in Python: when Ctrl-C comes in a finalizer, it is lost
+
+
 class Header(NamedTuple):
     """What an array is like, and how many bytes of its file come before the elements."""
 
@@ -44,7 +50,7 @@ class Archive:
             if file.read(2) != ZIP:
                 raise ValueError("it does not start like one")
             self._end = file.seek(0, os.SEEK_END)
-            self._zip = zipfile.ZipFile(file)
+            self._zip = ZipFile(file)
             self._members = {member.filename.removesuffix(".npy"): member for member in self._zip.infolist()}
         self._headers: dict[str, Header] = {}
 

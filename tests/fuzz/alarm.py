@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import traceback
 from contextlib import contextmanager
 
 from fuzz.finding import Finding
@@ -30,7 +31,8 @@ class Alarm:
                 self.work()
 
     def _note(self, lost):
-        self._lost = f"{lost.object!r}, {lost.exc_value!r}"
+        callers = " < ".join(frame.name for frame in reversed(traceback.extract_stack()[:-1]))
+        self._lost = f"{lost.object!r}, {lost.exc_value!r}, {callers}"
 
     @contextmanager
     def _timed(self, delay):

@@ -22,7 +22,7 @@ IMAGES = (1, 2, 3, 5, 10, 30, 100, 1000, 10**5)
 ELEMENTS = 10**5  # of images, and of weights
 RESULTS = 10**6  # that are computed; of so many more that no memory has room for them, the refusal counts
 NO_ROOM = 2**31  # results
-WORK = 3 * 10**8
+WORK = 6 * 10**7  # products; where windows lie apart, the copy of an image takes as many elements per channel
 REFUSALS = (ValueError, MemoryError)
 
 
