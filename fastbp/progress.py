@@ -1,4 +1,7 @@
-"""What a person sees while `fit` runs, on standard error: a line per epoch, and on a terminal a bar of the batches."""
+"""What a person sees while `fit` runs, on standard error.
+
+A line per epoch, or about fifty where there are more, and on a terminal a bar of the batches.
+"""
 
 import contextlib
 import sys
@@ -7,12 +10,15 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+_LINES = 50
+
 
 class Progress:
     """Context manager around the epochs of one `fit`."""
 
     def __init__(self, epochs: int, batches: int, *, show: bool) -> None:
         self._epochs, self._show = epochs, show and sys.stderr is not None
+        self._every = -(-epochs // _LINES)
         self._bar: Any = None
         if show and sys.stderr is not None and sys.stderr.isatty():
             self._bar = tqdm(total=epochs * batches, unit=" batches", file=sys.stderr, dynamic_ncols=True, leave=False)
@@ -35,7 +41,7 @@ class Progress:
 
     def epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Epoch number ``epoch`` (from 1) is done, with these values."""
-        if not self._show:
+        if not self._show or (epoch % self._every and epoch not in (1, self._epochs)):
             return
         text = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         line = f"epoch {epoch:{len(str(self._epochs))}d}/{self._epochs}  {text}"

@@ -137,7 +137,8 @@ class Sequential(Network):
         validation_data : (x, y), optional
             Evaluated after every epoch.
         progress : bool
-            Write a line per epoch to standard error, and on a terminal show a progress bar.
+            Write a line per epoch to standard error, or about fifty where there are more epochs, and on a terminal show
+            a progress bar.
 
         Returns
         -------

@@ -64,6 +64,15 @@ def test_epoch_numbers_are_aligned(capsys):
     assert lines[9].startswith("epoch 10/10  ")
 
 
+@pytest.mark.parametrize(
+    ("epochs", "shown"),
+    [(50, list(range(1, 51))), (51, [1, *range(2, 51, 2), 51]), (750, [1, *range(15, 751, 15)])],
+)
+def test_many_epochs_do_not_flood_the_screen(capsys, epochs, shown):
+    run(epochs, 1)
+    assert [int(line.split()[1].partition("/")[0]) for line in capsys.readouterr().err.splitlines()] == shown
+
+
 def test_nothing_is_shown_unless_asked_for(capsys, make_terminal):
     terminal = make_terminal()
     run(2, 3, show=False)
