@@ -2,7 +2,7 @@
 
 import sys
 
-from fastbp._startup import INTERRUPTED
+from fastbp._startup import INTERRUPTED, leave
 
 
 def main() -> int:
@@ -14,6 +14,8 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return INTERRUPTED
+    finally:
+        leave()
 
 
 if __name__ == "__main__":

@@ -62,12 +62,12 @@ class LayerContext(Context):
         self.accumulate = False
         self.by_parameters: tuple[Array | None, ...] = ()  # the last gradients
 
-    def output(self, name: str, shape: tuple[int, ...], dtype: Real) -> Array:
+    def output(self, name: str, shape: tuple[int, ...], dtype: Real, label: str = "") -> Array:
         if self._buffers is None:
-            return np.empty(shape, dtype)
+            return super().output(name, shape, dtype, label)
         buffer = self._buffers.get(name)
         if buffer is None or len(buffer) < shape[0]:
-            buffer = self._buffers[name] = np.empty(shape, dtype)
+            buffer = self._buffers[name] = super().output(name, shape, dtype, label)
         return buffer if len(buffer) == shape[0] else buffer[: shape[0]]
 
     def gradient(self, i: int, shape: tuple[int, ...], dy: Array) -> tuple[Array, bool]:

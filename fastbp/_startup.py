@@ -3,13 +3,16 @@
 ``fastbp/__init__.py`` imports this first and calls `end` last. In any other program nothing is changed.
 """
 
-import contextlib
+# What Python has loaded already when it starts: during any other import, Ctrl-C would still end in a traceback.
+import _signal  # type: ignore[import-not-found]
+import _thread
 import os
-import signal
 import sys
-import threading
-from types import TracebackType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import NoReturn
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells give it
 
@@ -22,14 +25,15 @@ def _is_command_line() -> bool:
     return os.path.splitext(os.path.basename(program))[0] == "fastbp"
 
 
-def _stop(*_: Any) -> NoReturn:
+def _stop(*_: object) -> "NoReturn":
     """Ctrl-C: nothing is lost yet, and an exception might be swallowed by whatever is being imported."""
-    with contextlib.suppress(OSError):
+    try:
         os.write(2, b"\ninterrupted\n")
-    os._exit(INTERRUPTED)
+    finally:
+        os._exit(INTERRUPTED)
 
 
-def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def _report(kind: type[BaseException], error: BaseException, traceback: "TracebackType | None") -> None:
     """One line for an environment in which the package cannot be imported."""
     if issubclass(kind, ImportError | ValueError):
         text = " ".join(str(error).split()).removeprefix("fastbp: ")
@@ -38,22 +42,34 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
         sys.__excepthook__(kind, error, traceback)
 
 
+def _is_main_thread() -> bool:
+    """Without `threading`, which knows whether it is already imported; the command line imports this first of all."""
+    threading = sys.modules.get("threading")
+    return threading is None or threading.main_thread().ident == _thread.get_ident()
+
+
 def begin() -> None:
     """Ctrl-C and errors end the command line in one line from here on."""
-    if not _is_command_line() or threading.current_thread() is not threading.main_thread():
+    if not _is_command_line() or not _is_main_thread():
         return
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _stop)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _stop)
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _report
 
 
 def end() -> None:
     """Everything is imported: Ctrl-C and errors are what they always were."""
-    if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _signal.getsignal(_signal.SIGINT) is _stop:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     if sys.excepthook is _report:
         sys.excepthook = sys.__excepthook__
+
+
+def leave() -> None:
+    """The command line has done its work: Ctrl-C has nothing to end any more."""
+    if _is_command_line() and _is_main_thread():
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
 
 
 begin()

@@ -98,6 +98,7 @@ class Step:
         ``count[0]`` is one more as soon as they are: no Ctrl-C comes between.
         """
         if rate is not None and rate != self._rate:
+            self._rate = math.nan  # an interrupt may leave some of the program at the old rate
             self._backward.set_rate(*factors(self._u.dtype, rate))
             self._rate = rate
         of_forward = count if self.is_whole else None
@@ -141,7 +142,7 @@ class Steps:
             self._steps, self._largest = [], len(x)
         try:
             self.last = Step(self._plan, x, t, loss, l2, updates)
-        except NotRecordable:  # a layer that is not made of tasks
+        except NotRecordable:
             self._recordable = False
             return None
         self._steps = [*self._steps[-_KEPT + 1 :], self.last]

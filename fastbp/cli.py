@@ -35,7 +35,7 @@ from fastbp.recipes import (
     rate_for,
     weight_decay_for,
 )
-from fastbp.serialization import write_npz
+from fastbp.serialization import as_text, write_npz
 
 
 class _Parser(argparse.ArgumentParser):
@@ -217,6 +217,8 @@ def _labels(y: Array) -> tuple[Array, int]:
         return rows.argmax(axis=1), y.shape[1]
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(f"y must hold class indices (integers) or 1-of-K rows, got {y.dtype} of shape {y.shape}")
+    if y.min() < 0:
+        raise ValueError(f"labels must not be negative, but row {int(y.argmin())} has {y.min()}")
     classes = max(2, int(y.max()) + 1)
     if classes > max(1000, len(y)):
         raise ValueError(f"row {int(y.argmax())} has the label {y.max()}: too many classes for {len(y)} samples")
@@ -227,9 +229,9 @@ def _samples(x: Array, dtype: str | None) -> Array:
     """Samples in the dtype of the network, checked before they are shuffled, so that a message names the right row."""
     if x.ndim < 2 or not x[:1].size:
         raise ValueError(f"x must have the shape (N, features) or (N, ...) of images, got {x.shape}")
-    samples = as_real(x, np.dtype(dtype or "float32"), "x")
-    check_finite(samples, given=x)
-    return samples if dtype else as_real(x, np.dtype(dtype_for(x)), "x")
+    widest = "float64" if x.dtype.itemsize > 4 else "float32"
+    check_finite(as_real(x, np.dtype(dtype or widest), "x"), given=x)
+    return as_real(x, np.dtype(dtype or dtype_for(x)), "x")
 
 
 def _given(value: Any, default: Any) -> Any:
@@ -261,6 +263,7 @@ def _train(arguments: argparse.Namespace) -> int:
     scale = fb.Standardize.of(x_train, limit=LIMIT)
     net = fb.Sequential(scale, *layers, input_shape=x.shape[1:], dtype=x.dtype, seed=arguments.seed)
     if target is not None:
+        as_text({"layers": [layer.config() for layer in net.layers]})  # or it could not be saved after all
         check_room(target, sum(parameter.value.nbytes for parameter in net.parameters()))
     loss = fb.SoftmaxCrossEntropy()
     batches = math.ceil(len(x_train) / arguments.batch_size)
@@ -299,7 +302,7 @@ def _train(arguments: argparse.Namespace) -> int:
     _print(_matrix(y_test, u, classes))
     _print(f"\ntest accuracy {100 * fb.metrics.accuracy(y_test, u.argmax(1)):.2f} %")
     last, guessing = history["loss"][-1] if history else 0.0, _guessing(y_train)
-    if last > 0.95 * guessing:
+    if last > 0.95 * guessing > 0:
         sys.stdout.flush()
         sys.stderr.write(
             f"hint: the loss, {last:.3g}, is not below that of guessing, {guessing:.3g}; "
@@ -318,7 +321,12 @@ def _guessing(y: Array) -> float:
     return float(-(p[p > 0] * np.log(p[p > 0])).sum())
 
 
+_MOST_SHOWN = 50  # classes
+
+
 def _matrix(y: Array, u: Array, classes: int) -> str:
+    if classes > _MOST_SHOWN:
+        return f"not shown: {classes} classes"
     counts = fb.metrics.confusion_matrix(y, u.argmax(1), classes)
     width = max(len(str(counts.max())), len(str(classes - 1))) + 2
     head = " " * width + "".join(f"{j:{width}d}" for j in range(classes))

@@ -315,10 +315,10 @@ class Network:
             self._steps = Steps(plan)
         updates = type(optimizer) is SGD
         x, t = np.ascontiguousarray(x), np.ascontiguousarray(t)
+        self._waiting = None  # the buffers of `forward` are used from here on
         step = self._steps.step(x, t, loss, l2, updates)
         if step is not None:
             return self._run(step, x, t, loss, optimizer)
-        self._waiting = None
         u = plan.forward(x)
         delta = plan.loss_context.output("delta", u.shape, u.dtype)
         value = loss.compute(u, t, delta)
@@ -394,6 +394,7 @@ class Network:
             raise ValueError("the softmax of one output is always 1; binary=True gives the sigmoid of it")
         u = self.predict(x, batch_size=batch_size)
         last = self.layers[-1]
+        check_array(last.name, "the probabilities", u.shape, u.dtype)
         if isinstance(last, LogSoftmax):
             return np.asarray(np.exp(u))
         if isinstance(last, Softmax) or (binary and isinstance(last, Sigmoid)):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp._checks import Array, Real
+from fastbp.kernels._arrays import check_array
 from fastbp.kernels.epilogue import IDENTITY
 
 # Every array that an operation reads has been made or changed before it: numbers of this clock tell the order.
@@ -51,8 +52,14 @@ class Context:
     def __init__(self) -> None:
         self.saved = ()
 
-    def output(self, name: str, shape: tuple[int, ...], dtype: Real) -> Array:
-        """An array to write a result to."""
+    def output(self, name: str, shape: tuple[int, ...], dtype: Real, label: str = "") -> Array:
+        """An array to write a result to.
+
+        Where ``label`` says whose output it is, a size that depends on more than the input's is checked: MemoryError
+        when it cannot fit.
+        """
+        if label:
+            check_array(label, "the output", shape, dtype)
         return np.empty(shape, dtype)
 
     def gradient(self, i: int, shape: tuple[int, ...], dy: Array) -> tuple[Array, bool]:

@@ -53,13 +53,17 @@ _SAMPLES = 256  # which tell that eigenvalue
 
 
 def dtype_for(x: Array) -> str:
-    """float32, or float64 if rounding to float32 would move values by a thousandth of the standard deviation."""
+    """float32, or float64 for what float32 cannot hold.
+
+    That are values beyond its range, and those that rounding would move by a thousandth of the standard deviation.
+    """
     if x.dtype == np.float32:
         return "float32"
-    scale = Standardize.of(x)
-    rounding = float(np.finfo(np.float32).eps) * abs(scale.mean)
+    scale, narrow = Standardize.of(x), np.finfo(np.float32)
+    rounding = float(narrow.eps) * abs(scale.mean) + float(narrow.smallest_subnormal)
     loses = (rounding > scale.std / 1000) & (x != x[:1]).any(axis=0)
-    return "float64" if loses.any() else "float32"
+    is_beyond = max(-float(x.min()), float(x.max())) > float(narrow.max)
+    return "float64" if is_beyond or loses.any() else "float32"
 
 
 def rate_for(recipe: Recipe, hidden: Sequence[int], scale: Standardize, x: Array) -> float:

@@ -23,10 +23,15 @@ _LONGEST_CONFIG = 2**24  # characters: a hundred thousand layers; parsing takes 
 
 def write(path: str | PathLike[str], config: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Write a network's configuration and arrays."""
+    write_npz(path, {_CONFIG: np.array(as_text(config)), **arrays})
+
+
+def as_text(config: dict[str, Any]) -> str:
+    """A configuration as JSON; ValueError for one that is too long to be read again."""
     text = json.dumps({**_FORMAT, **config})
     if len(text) > _LONGEST_CONFIG:
         raise ValueError(f"the network has a configuration of {len(text):,} characters, more than {_LONGEST_CONFIG:,}")
-    write_npz(path, {_CONFIG: np.array(text), **arrays})
+    return text
 
 
 def write_npz(path: str | PathLike[str], arrays: dict[str, Array]) -> None:

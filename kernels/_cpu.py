@@ -125,11 +125,14 @@ def free_memory(root: Path = Path("/")) -> float:
 
 
 def _group_memory(folder: Path) -> float:
-    """Bytes that one control group grants in all, by version 2 or 1."""
-    for name in ("memory.max", "memory.limit_in_bytes"):
+    """Bytes that one control group still grants, by version 2 or 1: it takes back those of files that nobody uses."""
+    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         try:
-            return int((folder / name).read_text())
-        except (OSError, ValueError):  # "max" is no number
+            most = int((folder / limit).read_text())  # "max" is no number
+            used = int((folder / usage).read_text())
+            lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            return max(0, most - used + sum(int(size) for name, size in lines if name == "inactive_file"))
+        except (OSError, ValueError):
             continue
     return math.inf
 

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-# Those that a program may handle.
-_NAMES = ["SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGTERM", "SIGBREAK", "SIGINT"]
-_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+# Those that can wait: not the ones that no handler is called for, or that say that the program itself is wrong.
+_OTHERS = {"SIGKILL", "SIGSTOP", "SIGSEGV", "SIGFPE", "SIGILL", "SIGBUS", "SIGABRT", "SIGTRAP", "SIGSYS"}
+_SIGNALS = [int(number) for number in signal.valid_signals() if getattr(number, "name", "") not in _OTHERS]
 
 
 def uninterrupted(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -11,7 +11,6 @@ No fastmath flag is set: sums keep their order, NaN and infinity pass through, a
 vector loop before it, so that results do not depend on where a chunk ends.
 """
 
-import inspect
 import os
 
 import numpy as np
@@ -23,7 +22,6 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import require_real
 from fastbp.kernels._cache import KernelCache
 from fastbp.kernels._interrupts import uninterrupted
 
@@ -57,10 +55,6 @@ def _file_name(function):
     return f"{function.__module__.rpartition('.')[2]}.{function.__name__.strip('_')}"
 
 
-class NotRecordable(Exception):
-    """A kernel that is not made of tasks, or arrays that would have to be copied, while a program is recorded."""
-
-
 class NotCompiled(Exception):
     """Code that is missing while a program is recorded."""
 
@@ -74,8 +68,11 @@ class NotCompiled(Exception):
 
 
 if hasattr(os, "register_at_fork"):  # a child must not wait for a thread of its parent that compiles
-    release = global_compiler_lock.release
-    os.register_at_fork(before=global_compiler_lock.acquire, after_in_parent=release, after_in_child=release)
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 class _Code:
@@ -163,7 +160,7 @@ def call(typing_context, address, record, t, threads):
 
 
 class Kernel(_Code):
-    """An entry point for calls from Python.
+    """An entry point for calls from Python, which call what `compiled` gives.
 
     ``signature(real)`` gives the types of the arguments; the first one is an array of dtype ``real``.
     """
@@ -181,53 +178,9 @@ class Kernel(_Code):
         code.disable_compile()
         return code
 
-    def __call__(self, *args):
-        """Run on ``args``."""
-        if _runtime.own.program is not None:
-            raise NotRecordable
-        try:
-            return self.compiled(args[0].dtype)(*args)
-        except (TypeError, KeyError, ValueError) as error:
-            raise self.reworded(error, args) from None
-
-    def reworded(self, error, args):
-        """The ``error`` of a call with ``args`` as one line that names the kernel and the argument."""
-        if isinstance(error, ValueError):
-            return ValueError(f"{self.name}: {error}; got {self._shapes(args)}")
-        return TypeError(self._wrong_type(args) or str(error))
-
     @property
     def name(self):
         return self.function.__name__.strip("_")
-
-    def _arguments(self, args):
-        return zip(inspect.signature(self.function).parameters, args, strict=True)
-
-    def _shapes(self, args):
-        return ", ".join(f"{name} {value.shape}" for name, value in self._arguments(args) if hasattr(value, "shape"))
-
-    def _wrong_type(self, args):
-        """One line that names the first argument that does not fit the signature."""
-        dtype = args[0].dtype
-        if dtype.char not in self._types or not dtype.isnative:
-            require_real(self.name, next(iter(inspect.signature(self.function).parameters)), dtype)
-        for (name, value), wanted in zip(self._arguments(args), self.signature(self._types[dtype.char]), strict=True):
-            if not isinstance(wanted, types.Array):
-                if not isinstance(value, int | float | np.number):
-                    return f"{self.name}: {name} must be a number, got {value!r}"
-                continue
-            if not isinstance(value, np.ndarray):
-                return f"{self.name}: {name} must be an array, got {type(value).__name__}"
-            if value.ndim != wanted.ndim or str(value.dtype) != wanted.dtype.name:
-                return (
-                    f"{self.name}: {name} must be a {wanted.ndim}-dimensional {wanted.dtype} array, "
-                    f"got {value.ndim}-dimensional {value.dtype}"
-                )
-            if not value.flags.aligned:
-                return f"{self.name}: {name} is not aligned to its dtype; copy it first"
-            if wanted.mutable and not value.flags.writeable:
-                return f"{self.name}: {name} is an output and must be writable"
-        return None
 
 
 def routine(arguments):

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import rows
+from fastbp.kernels._arrays import check_memory, rows
 from fastbp.kernels._interrupts import uninterrupted
 from fastbp.kernels._jit import NotCompiled, array, call, index, kernel, vector
-from fastbp.kernels._jit import NotRecordable as NotRecordable
 from fastbp.kernels._pointers import address, pointer_at, store
 from fastbp.kernels._threads import POOL, spread
+
+
+class NotRecordable(Exception):
+    """Arrays that would have to be copied, or a step in NumPy, while a program is recorded."""
 
 
 class Call:
@@ -60,7 +63,8 @@ _NOTHING, _NO_COUNT = np.empty((0, 2), np.int64), np.empty(1, np.int64)
 
 def run(steps, threads):
     """Run the rows of ``steps``; the status of the serial task that stopped them, or 0."""
-    return _run(steps, _NOTHING, _NOTHING, 0, 0, 0, 0, threads, POOL.address(threads), _NO_COUNT)
+    pool = POOL.address(threads)
+    return _run.compiled(steps.dtype)(steps, _NOTHING, _NOTHING, 0, 0, 0, 0, threads, pool, _NO_COUNT)
 
 
 @kernel(lambda number: (vector(number),), integers=True)
@@ -139,7 +143,8 @@ class Program:
         threads, x_start, t_start = _runtime.team() if self._is_wide else 1, address_of(x), address_of(t)
         x_range, t_range = (x_start, x_start + x.nbytes), (t_start, t_start + t.nbytes)
         count, pool = _NO_COUNT if count is None else count, POOL.address(threads)
-        return _run(self._steps, self._slots, self._written, *x_range, *t_range, threads, pool, count)
+        run_steps = _run.compiled(self._steps.dtype)
+        return run_steps(self._steps, self._slots, self._written, *x_range, *t_range, threads, pool, count)
 
 
 def recorder():
@@ -163,6 +168,8 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
         work = calls.pop(("work", dtype.char), None)
         if needed is not None:
             if work is None or work.size < needed:
+                work = None  # freed before there is another
+                _check_room(needed, dtype)
                 work = _runtime.aligned(needed, dtype)
             call.record["work"], call.record["work_size"] = work.ctypes.data, work.size
         is_wide = any(wide) if isinstance(wide, tuple) else wide
@@ -170,9 +177,14 @@ def submit(layout, dtype, values, tasks, wide, kept, needed=None):
         calls[key], calls["work", dtype.char] = call, work
         return call.record, status
     if needed is not None:
+        _check_room(needed, dtype)
         program.needs_workspace(call.record)
     program.add(call.steps, call.record, *kept)
     return call.record, 0
+
+
+def _check_room(elements, dtype):
+    check_memory(elements * dtype.itemsize, "room for its sums")
 
 
 def in_order(*arrays):

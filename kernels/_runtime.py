@@ -25,6 +25,8 @@ class _Own(threading.local):
 
 own = _Own()
 
+MOST = 2**14  # threads: there are 16 bits for shares in a word of the pool
+
 _local = threading.local()
 _state = {"team": 0}
 
@@ -33,7 +35,7 @@ TEAM = np.zeros(1, np.int64)
 
 
 def _checked(threads, origin: str) -> int:
-    pool = numba.config.NUMBA_NUM_THREADS
+    pool = min(numba.config.NUMBA_NUM_THREADS, MOST)
     whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
     if not whole or not 1 <= threads <= pool:
         hint = "; start Python with NUMBA_NUM_THREADS set higher for more" if whole and threads > pool else ""
@@ -41,18 +43,22 @@ def _checked(threads, origin: str) -> int:
     return int(threads)
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10  # Python reads no integers of thousands of digits
+
+
 def _from_environment() -> int | None:
     """FASTBP_NUM_THREADS, checked; None when it is not set."""
     text = os.environ.get("FASTBP_NUM_THREADS")
     if not text:
         return None
-    return _checked(int(text) if text.strip().isdecimal() else text, "FASTBP_NUM_THREADS")
+    return _checked(int(text) if _is_number(text.strip()) else text, "FASTBP_NUM_THREADS")
 
 
 def _from_openmp() -> int | None:
     """OMP_NUM_THREADS, as other libraries heed it, or the first number of its list; None when it is not a number."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return max(1, min(int(first), numba.config.NUMBA_NUM_THREADS)) if first.isdecimal() else None
+    return max(1, min(int(first), numba.config.NUMBA_NUM_THREADS, MOST)) if _is_number(first) else None
 
 
 def get_num_threads() -> int:

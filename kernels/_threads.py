@@ -2,9 +2,9 @@
 
 A caller publishes a task with its record, takes shares itself, and waits only for shares that others have taken. So a
 thread that the system does not run, because another process has its processor, delays nobody: its share is done by
-those who run. Helpers look for work for about `SPIN` microseconds after the last share, and sleep then, as does a
-caller that waits longer; with a runtime of OpenMP, whose shares are fixed, one busy process next to it made a training
-step of 784-128-10 take fifteen times as long.
+those who run. Under OpenMP, whose shares are fixed, one busy process beside it made a training step of 784-128-10 take
+fifteen times as long. Helpers look for work for about `SPIN` microseconds after the last share, and then sleep, as does
+a caller that waits longer.
 
 Whether helpers help is weighed all the time: what they save is the time of the shares that they do, what they cost is
 that of waiting for them. Where they cost more, as on a machine that is busy with something else, the caller does
@@ -25,6 +25,7 @@ import time
 import numpy as np
 
 from fastbp.kernels import _words
+from fastbp.kernels._interrupts import uninterrupted
 from fastbp.kernels._jit import call, index, inner, kernel, vector
 from fastbp.kernels._pointers import address, load, pointer_at, store
 from fastbp.kernels._words import add, exchange, pause, read, ticks, write
@@ -89,7 +90,9 @@ def _do_shares(pool, number):
     count = 0
     while _is_open(read(pool, WORD), number):
         word = add(pool, WORD, 1)
-        if _is_open(word, number):  # its job cannot end before this share has: what is read here belongs to it
+        # A share that has been taken must be done, though its job may have come since and be for fewer threads. It
+        # cannot end before this share has: what is read here belongs to it.
+        if _is_open(word, 0):
             words, start = pointer_at(pool, 0), ticks()
             call(load(words, TASK), load(words, RECORD), word & _NEXT, word >> _SHARES & _NEXT)
             count += 1
@@ -106,7 +109,8 @@ def spread(pool, task, record, threads):
         call(task, record, 0, 1)
         return
     words, start = pointer_at(pool, 0), ticks()
-    if start < load(words, UNTIL):
+    left = load(words, UNTIL) - start
+    if 0 < left <= LONGEST * 1000 // SPIN * load(words, TICKS):  # more: the clock has started anew meanwhile
         write(pool, TAKEN, 0)
         call(task, record, 0, 1)
         return
@@ -235,7 +239,7 @@ class _Pool:
     def address(self, threads):
         """The address of the pool for `spread`, with helpers for so many ``threads``."""
         if threads > self._size:
-            self._start(threads)
+            uninterrupted(self._start, threads)
         return self._address
 
     def _start(self, threads):
@@ -251,7 +255,7 @@ class _Pool:
                 except RuntimeError:  # no more threads can be had: those that are do all
                     break
                 self._threads.append(thread)
-            self._size = threads
+            self._size = max(self._size, threads)
 
     def _measure(self):
         """Note how many pauses, and ticks of the clock, `SPIN` microseconds are."""

@@ -82,9 +82,14 @@ def _require_owner(path: Path, status: os.stat_result) -> None:
 
 def _require_private(path: Path, status: os.stat_result) -> None:
     _require_owner(path, status)
-    by_group = status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid)
+    by_group = status.st_mode & stat.S_IWGRP and (_has_list(path) or not _is_own_group(status.st_gid))
     if by_group or status.st_mode & stat.S_IWOTH:
         raise Untrusted(f"other users can write to {path} (mode {stat.S_IMODE(status.st_mode):04o})")
+
+
+def _has_list(path: Path) -> bool:
+    """Whether an access control list names users: what looks like the permissions of the group is the most of any."""
+    return hasattr(os, "listxattr") and "system.posix_acl_access" in os.listxattr(path)
 
 
 def _is_own_group(number: int) -> bool:
@@ -96,4 +101,4 @@ def _is_own_group(number: int) -> bool:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
     except KeyError:
         return False
-    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    return number != 0 and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

@@ -42,6 +42,11 @@ def make_lock(lock, *conditions):
             _library.pthread_cond_init(ctypes.c_void_p(condition), None)
 
 
+def _function(module, kind, name):
+    """An intrinsic function of LLVM."""
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
 def _word(builder, address, place):
     integer = ir.IntType(64)
     return builder.gep(builder.inttoptr(address, integer.as_pointer()), [place], source_etype=integer)
@@ -104,7 +109,7 @@ def pause(typing_context):
     def generate(context, builder, signature, _):
         if name:
             kind = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
-            builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), arguments)
+            builder.call(_function(builder.module, kind, name), arguments)
         return context.get_dummy_value()
 
     return types.void(), generate
@@ -112,15 +117,18 @@ def pause(typing_context):
 
 @intrinsic
 def ticks(typing_context):
-    """What the clock of the processor shows; 0 where programs may not look at it."""
-    has_clock = platform.machine().lower() in ("x86_64", "amd64")
+    """What the clock of the processor shows; 0 on processors of which no clock is known here."""
+    machine = platform.machine().lower()
 
     def generate(context, builder, signature, arguments):
-        integer, name = ir.IntType(64), "llvm.readcyclecounter"
-        if not has_clock:
-            return integer(0)
-        function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(integer, []), name)
-        return builder.call(function, [])
+        module, integer = builder.module, ir.IntType(64)
+        if machine in ("x86_64", "amd64"):
+            return builder.call(_function(module, ir.FunctionType(integer, []), "llvm.readcyclecounter"), [])
+        if machine in ("aarch64", "arm64"):  # the intrinsic above may stand for a counter that programs cannot read
+            kind = ir.FunctionType(integer, [ir.MetaDataType()])
+            clock = module.add_metadata([ir.MetaDataString(module, "CNTVCT_EL0")])
+            return builder.call(_function(module, kind, "llvm.read_volatile_register.i64"), [clock])
+        return integer(0)
 
     return index(), generate
 

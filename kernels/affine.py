@@ -234,8 +234,11 @@ def affine_delta(delta, w, h, dx, activation=IDENTITY, slope=0.0):
     activation, slope
         f, named by an integer of ``epilogue.py``, and the slope of the leaky rectifier.
     """
+    if h is None and activation != IDENTITY:
+        check_activation("affine_delta", activation)
+        raise ValueError(f"affine_delta: h must be given, the derivative of {NAMES[activation]} is taken from it")
     try:
-        if h is None or activation == IDENTITY:
+        if activation == IDENTITY:
             multiply(delta, w, dx)
         else:
             gemm(delta, w, dx, d=h, form=SLOPE, activation=activation, slope=slope)
@@ -250,7 +253,7 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     if type(l2) is not float:
         check_number(name, l2=l2)
     try:
-        if l2 and w.shape != dw.shape:
+        if w is not None and (w.shape != dw.shape or w.dtype != dw.dtype):
             raise ValueError
         if accumulate:
             if l2:

@@ -20,7 +20,7 @@ from fastbp.kernels._arrays import check_number, check_output, check_shape, fact
 from fastbp.kernels._program import in_order
 from fastbp.kernels.activation import activation_backward
 from fastbp.kernels.correlate import Correlation, correlate_images
-from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, SLOPE, check_activation
+from fastbp.kernels.epilogue import ACTIVATE, IDENTITY, NAMES, SLOPE, check_activation
 from fastbp.kernels.pooled import Pooled, walk_back, walk_forward
 from fastbp.kernels.tap_sums import sum_taps_of
 from fastbp.kernels.windows import check_images, windows
@@ -247,10 +247,12 @@ def conv_delta(
     on = conv_windows(name, dx, w, stride, padding, dilation, groups, "dx")
     of_pool = _check(name, on, "h", pool, dx=dx, w=w, delta=delta, h=h)
     check_activation(name, activation)
+    if h is None and activation != IDENTITY:
+        raise ValueError(f"{name}: h must be given, the derivative of {NAMES[activation]} is taken from it")
     check_number(name, slope=slope)
     _check_outputs(name, {"delta": delta, "w": w, "h": h}, dx=dx)
     source, weight, below, result = in_order(delta, w, h, dx)
-    is_sloped = h is not None and activation != IDENTITY
+    is_sloped = activation != IDENTITY
     form = SLOPE if is_sloped and on.stride[-1] == 1 else ACTIVATE
     (slope,) = factors(dx.dtype, slope)
     of_tile = (activation, slope) if form == SLOPE else (IDENTITY, 0.0)
@@ -332,7 +334,6 @@ def conv_sgd_update(
 
     w <- w - lr (dw + 2 l2 w),   b <- b - lr db;   arrays and errors as in `conv_gradient`.
     """
-    name = "conv_sgd_update"
     delta, x, w, b = plain(name, delta=delta, x=x, w=w, b=b)
     on = conv_windows(name, x, w, stride, padding, dilation, groups)
     of_pool = _check(name, on, "b", pool, x=x, w=w, delta=delta, b=b)

@@ -18,7 +18,6 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _cpu, _runtime
-from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, integer, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
@@ -346,5 +345,4 @@ def correlate_images(on, c):
     kept = *c.arrays, *tables.arrays()
     # a unit may be read beyond the last grid
     needed = packed + numba.config.NUMBA_NUM_THREADS * (images * pitch + pooled) + unit
-    check_memory(needed * dtype.itemsize, "room for its sums")
     submit(CORRELATION, dtype, values, tasks, wide, kept, needed)

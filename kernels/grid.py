@@ -93,7 +93,10 @@ def _pitches(extents: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 class Line(NamedTuple):
-    """One axis of the grid: element i of the image lies at place (i + lead) // step, in part (i + lead) % step."""
+    """One axis of the grid: element i of the image lies at place (i + lead) // step, in part (i + lead) % step.
+
+    With a negative ``lead``, the first elements are not on the grid; the step is 1 then.
+    """
 
     elements: int
     lead: int
@@ -108,16 +111,17 @@ class Line(NamedTuple):
         return self.lead == 0 and self.step == self.parts == 1 and self.places == self.elements
 
 
-# Columns in front of `copy_table`, as compiled code reads them: elements of each axis; step and lead of the last one,
-# its elements that are on the grid, and elements from one part of it to the next; where the offsets of each axis start.
-OF_D, OF_H, OF_W, STEP, LEAD, ON_GRID, NEXT_PART, AT_D, AT_H, AT_W = range(10)
+# Columns in front of `copy_table`, as compiled code reads them: elements of each axis; of the last one, the step, the
+# elements that are skipped, the places in front of the others, how many these are, and elements from one part to the
+# next; where the offsets of each axis start.
+OF_D, OF_H, OF_W, STEP, SKIP, LEAD, ON_GRID, NEXT_PART, AT_D, AT_H, AT_W = range(11)
 
 
 def copy_table(lines: Sequence[Line]) -> np.ndarray:
     """What `grid_copy.copy_to_grid` reads: the columns above, and of every element of an axis its offset on the grid.
 
     That of an element of the image is the sum over the axes. It is -1 where an element is on no part that there is, or
-    behind all places; on the last axis, parts by 1 or 2 are copied without offsets.
+    before or behind all places; on the last axis, parts by 1 or 2 are copied without offsets.
     """
     by_part = _pitches([line.parts for line in lines]) * prod(line.places for line in lines)
     by_place = _pitches([line.places for line in lines])
@@ -126,12 +130,13 @@ def copy_table(lines: Sequence[Line]) -> np.ndarray:
         is_plain = axis == AXES - 1 and line.step <= 2
         place, part = np.divmod(np.arange(0 if is_plain else line.elements) + line.lead, line.step)
         number = np.searchsorted(line.used, part)
-        is_there = (place < line.places) & np.isin(part, line.used)
+        is_there = (place >= 0) & (place < line.places) & np.isin(part, line.used)
         offsets.append(np.where(is_there, number * by_part[axis] + place * by_place[axis], -1))
     last = lines[-1]
-    count = max(0, min(last.elements, last.places * last.step - last.lead))
+    skip, lead = max(0, -last.lead), max(0, last.lead)
+    count = max(0, min(last.elements - skip, last.places * last.step - lead))
     starts = [AT_W + 1 + sum(map(len, offsets[:axis])) for axis in range(AXES)]
-    head = *(line.elements for line in lines), last.step, last.lead, count, by_part[-1], *starts
+    head = *(line.elements for line in lines), last.step, skip, lead, count, by_part[-1], *starts
     return np.concatenate([head, *offsets]).astype(np.int64)
 
 
@@ -295,7 +300,19 @@ def _axes(row: np.ndarray) -> list[_Axis]:
     taps = np.flatnonzero((elements > 0) & (shift < output) & (shift + elements > 0))
     taps = taps[np.argsort(first[taps], kind="stable")]
     of_places = np.split(taps, np.flatnonzero(np.diff(first[taps])) + 1) if len(taps) else []
-    return [_Axis(int(first[k[0]]), int(elements[k[0]]), k, shift[k]) for k in of_places]
+    return [_reached(_Axis(int(first[k[0]]), int(elements[k[0]]), k, shift[k]), stride, output) for k in of_places]
+
+
+def _reached(axis: _Axis, stride: int, output: int) -> _Axis:
+    """The axis without the inputs at its ends that no window reaches, where these are most of it.
+
+    Fewer are not worth it: all others of dx would have to be cleared.
+    """
+    start = max(0, -int(axis.shifts.max()))
+    stop = min(axis.elements, output - int(axis.shifts.min()))
+    if 2 * (stop - start) > axis.elements:
+        return axis
+    return _Axis(axis.first + start * stride, stop - start, axis.taps, axis.shifts + start)
 
 
 @lru_cache(maxsize=256)
@@ -305,8 +322,8 @@ def delta_pass(on: Windows, filters: int, layout: Layout) -> Pass:
     axes = [_axes(row) for row in table]
     lines = []
     for output, parts in zip(table[:, OUTPUT], axes, strict=True):
-        lead = max([0, *(-int(part.shifts.min()) for part in parts)])
-        places = max([1, *(part.elements + int(part.shifts.max()) + lead for part in parts)])
+        lead = max([-int(part.shifts.min()) for part in parts], default=0)
+        places = max([part.elements + int(part.shifts.max()) + lead for part in parts], default=1)
         lines.append(Line(int(output), lead, 1, places, np.zeros(1, np.int64), 1))
     _grid(lines, filters)
     pitches, inputs, strides = _pitches([line.places for line in lines]), _pitches(table[:, IMAGE]), table[:, STRIDE]

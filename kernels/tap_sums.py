@@ -15,7 +15,6 @@ import math
 import numba
 
 from fastbp.kernels import _cpu, _runtime
-from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
@@ -262,7 +261,6 @@ def sum_taps_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=Fals
     wide = _runtime.pays_threads(N * results * dw.size), _runtime.pays_threads(chunks * groups * partial * 4)
     kept = [a for a in (x, delta, w, dw, db, *tables.arrays(), *walk.kept) if a is not None]
     needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * (pitch + band * stretch * NR + pooled)
-    check_memory(needed * dtype.itemsize, "room for its sums")
     record, _ = submit(TAP_SUMS, dtype, values, (sum_taps, finish_taps), wide, kept, needed)
     if recorder() and descends:
         recorder().follows_rate(record)

@@ -24,7 +24,6 @@ import numba
 import numpy as np
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, integer, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, submit
@@ -300,5 +299,4 @@ def correlate_tiles(on, c):
     kept = *c.arrays, *tiles.arrays()
     own = images * pitch + POINTS * point_size(channels, unit) + pooled
     needed = packed + numba.config.NUMBA_NUM_THREADS * own
-    check_memory(needed * dtype.itemsize, "room for its sums")
     submit(TRANSFORMED, dtype, values, (pack_transformed, correlate_transformed), wide, kept, needed)

@@ -15,7 +15,6 @@ import math
 import numba
 
 from fastbp.kernels import _runtime
-from fastbp.kernels._arrays import check_memory
 from fastbp.kernels._jit import inner, invoke, task
 from fastbp.kernels._pointers import constant, itemsize, load, pointer_at, shift, stack_buffer, store
 from fastbp.kernels._program import addresses_of, recorder, submit
@@ -202,7 +201,6 @@ def sum_tiles_of(on, groups, delta, x, w, dw, db, factors, walk, *, descends=Fal
     own = images * (pitch + panels * NR * spread) + transformed + pooled
     needed = chunks * groups * partial + numba.config.NUMBA_NUM_THREADS * own
     tasks = sum_tiles, finish_tiles
-    check_memory(needed * dtype.itemsize, "room for its sums")
     record, _ = submit(TRANSFORMED_TAPS, dtype, values, tasks, wide, kept, needed)
     if recorder() and descends:
         recorder().follows_rate(record)

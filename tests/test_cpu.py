@@ -126,13 +126,30 @@ def test_quota_of_the_container(cgroup, files, quota, tmp_path):
     assert _cpu._quota(tmp_path) == quota
 
 
+def memory(most, used, folder="", unused=0):
+    """Files of a control group, version 2."""
+    stat = f"anon 10\ninactive_file {unused}\nactive_file 7\n"
+    return {f"{folder}memory.max": f"{most}\n", f"{folder}memory.current": f"{used}\n", f"{folder}memory.stat": stat}
+
+
 @pytest.mark.parametrize(
     ("cgroup", "files", "free"),
     [
         ("", {}, 4000 * 1024),
         ("0::/\n", {"memory.max": "max\n"}, 4000 * 1024),
-        ("0::/inner\n", {"memory.max": "90000\n", "inner/memory.max": "80000\n"}, 80000),
-        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "70000\n"}, 70000),
+        ("0::/inner\n", {**memory(90000, 1000), **memory(80000, 5000, "inner/")}, 75000),
+        ("0::/inner\n", {**memory(90000, 70000), **memory(80000, 5000, "inner/")}, 20000),
+        ("0::/\n", memory(90000, 70000, unused=4000), 24000),
+        ("0::/\n", memory(90000, 95000), 0),
+        (
+            "4:memory:/\n",
+            {
+                "memory/memory.limit_in_bytes": "70000\n",
+                "memory/memory.usage_in_bytes": "30000\n",
+                "memory/memory.stat": "cache 9000\ninactive_file 500\n",
+            },
+            40500,
+        ),
     ],
 )
 def test_free_memory(cgroup, files, free, tmp_path):

@@ -330,7 +330,7 @@ def test_a_pipe_that_is_no_data_is_not_read_to_its_end(tmp_path):
 
     writer = threading.Thread(target=write)
     writer.start()
-    with pytest.raises(ValueError, match="pipe is no IDX file: it starts with 79 0a 79 0a"):
+    with pytest.raises(ValueError, match=r"pipe is neither an \.npz nor an IDX file: it starts with 79 0a"):
         read(pipe, labels=False)
     writer.join()
     assert stopped.is_set()

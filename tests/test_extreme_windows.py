@@ -12,7 +12,7 @@ import pytest
 import fastbp as fb
 from fastbp import functional as F
 from fastbp import kernels
-from fastbp.kernels import _arrays, _cpu
+from fastbp.kernels import _arrays, _cpu, _runtime
 
 LIMITED = """
 import itertools, resource, sys
@@ -206,6 +206,7 @@ def no_memory(monkeypatch):
     """Nothing is free any more, not for the smallest of arrays."""
     monkeypatch.setattr(_arrays, "_SMALL", 0)
     monkeypatch.setattr(_cpu, "free_memory", lambda: 1)
+    monkeypatch.setattr(_runtime.own, "calls", {})  # with the room that calls before have taken
 
 
 @pytest.mark.parametrize("channels", [1, 12])  # by direct sums, and by Winograd's algorithm
@@ -236,10 +237,32 @@ def test_pools_say_what_takes_memory(no_memory):
         F.max_pool1d_forward(x, 2)
 
 
+@pytest.mark.parametrize("channels", [1, 12])
+def test_what_is_kept_is_not_asked_for_again(channels, monkeypatch):
+    """Room that the first call took, and kept, is missing among what is free for the second one."""
+    x, w = np.ones((2, channels, 11, 9), np.float32), np.ones((channels, channels, 3, 3), np.float32)
+    layers = fb.Conv2d(12, 3), fb.MaxPool2d(2), fb.AvgPool2d(2), fb.Flatten(), fb.Affine(2)
+    net = fb.Sequential(*layers, input_shape=x.shape[1:], seed=0)
+    optimizer, rest = fb.SGD(0.1), {"loss": fb.SoftmaxCrossEntropy()}
+    y = np.empty((2, channels, 9, 7), np.float32)
+
+    def work():
+        kernels.conv_forward(x, w, None, y)
+        kernels.conv_gradient(y, x, w, w.copy(), None)
+        net.backward(np.ones_like(net.forward(x)))
+        net.train_step(x, [0, 1], optimizer=optimizer, **rest)
+
+    work()
+    monkeypatch.setattr(_arrays, "_SMALL", 8 * 32 * 8)  # of tables of small windows, which are not kept
+    monkeypatch.setattr(_cpu, "free_memory", lambda: 1)
+    work()
+
+
 def test_layers_are_named(monkeypatch):
     net = fb.Sequential(fb.Conv1d(2, 3, padding=1), fb.AvgPool1d(2), fb.Conv1d(2, 3), input_shape=(1, 9))
     x = np.ones((1, 1, 9), np.float32)
     delta = np.ones_like(net.forward(x))
+    monkeypatch.setattr(_runtime.own, "calls", {})
     monkeypatch.setattr(_arrays, "_SMALL", 0)
     monkeypatch.setattr(_cpu, "free_memory", lambda: 1)
     with pytest.raises(MemoryError, match=r"^conv1d_2: "):

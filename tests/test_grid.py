@@ -33,10 +33,11 @@ def copied(images, tables):
     """Images (channels, elements) on the grid, which as many elements as a unit has may be read behind."""
     copy = tables.copy
     d_offsets, h_offsets, w_offsets = (copy[copy[at] :][: copy[of]] for at, of in zip(STARTS, EXTENTS, strict=True))
-    step, lead, count = copy[[grid.STEP, grid.LEAD, grid.ON_GRID]]
+    step, skip, lead, count = copy[[grid.STEP, grid.SKIP, grid.LEAD, grid.ON_GRID]]
     if step <= 2:  # elements follow each other, in one part or in two by turns
-        i = np.arange(copy[grid.OF_W]) + lead
-        w_offsets = np.where(i - lead < count, i // step + i % step * copy[grid.NEXT_PART], -1)
+        i = np.arange(copy[grid.OF_W]) - skip
+        at = i + lead
+        w_offsets = np.where((i >= 0) & (i < count), at // step + at % step * copy[grid.NEXT_PART], -1)
     whole = np.zeros((len(images), tables.channel))
     for number, offsets in enumerate(product(d_offsets, h_offsets, w_offsets)):
         if min(offsets) >= 0:
@@ -150,6 +151,12 @@ def test_grids_hold_no_more_than_sums_use(image, size, numbers):
     dy = rng.integers(-9, 10, (1, *on.output))
     dx = walk(tables, LAYOUT, dy, w, image)
     np.testing.assert_array_equal(dx, np.einsum("oki,k,o->i", places, w[0], dy[0]))
+
+
+def test_gradients_by_the_input_hold_only_what_windows_reach():
+    """Windows that lie far before the image, and one window on a long image: it was a grid of 5 * 10**8 places."""
+    on = windows("grid", (1000, 10), (7, 2), stride=(1000, 2), padding=[(0, 0), (10**6, 2)], dilation=(1, 2))
+    assert grid.delta_pass(on, 1, LAYOUT).channel <= (7 + 6) * (5 + 1)
 
 
 def test_inputs_that_no_window_reaches_have_no_sums():

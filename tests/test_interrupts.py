@@ -11,9 +11,10 @@ import pytest
 import reference
 
 import fastbp as fb
-from fastbp import graph, kernels
+from fastbp import _step, graph, kernels
 from fastbp.datasets.npz import Archive
 from fastbp.kernels import _runtime
+from fastbp.kernels._program import Program
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that send signals"),
@@ -229,6 +230,35 @@ def test_prediction_saving_and_graphs(tmp_path):
         reference.assert_bitwise(fb.Sequential.load(path).predict(X), expected)
         reference.assert_bitwise(gradient(), right)
         assert [file.name for file in tmp_path.iterdir()] == ["net.npz"]
+
+
+def test_a_rate_that_was_changed_half_way_is_set_again(monkeypatch):
+    net, optimizer = make(), fb.SGD(0.01)
+    net.train_step(X, Y, loss=LOSS, optimizer=optimizer)
+    expected = copy.deepcopy(net)
+    expected.train_step(X, Y, loss=LOSS, optimizer=optimizer)
+    set_rate = Program.set_rate
+
+    def interrupted(program, rate):
+        set_rate(program, rate)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Program, "set_rate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            net.train_step(X, Y, loss=LOSS, optimizer=fb.SGD(100.0))
+    net.train_step(X, Y, loss=LOSS, optimizer=optimizer)
+    assert digest(net) == digest(expected)
+
+
+def test_backward_does_not_take_what_a_first_step_recorded_for_a_forward(monkeypatch):
+    net = make()
+    u = net.forward(X)
+    monkeypatch.setattr(_step, "record", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        net.train_step(X, Y, loss=LOSS, optimizer=fb.SGD(0.1))
+    with pytest.raises(RuntimeError, match="forward"):
+        net.backward(np.ones_like(u))
 
 
 def test_archives_have_no_finalizer_in_python(monkeypatch, tmp_path):

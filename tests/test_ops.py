@@ -440,6 +440,13 @@ def test_no_elements(function, shape):
         ),
         (lambda x: graph.sum(x, 2), r"sum: axis 2 is out of bounds.*inputs: x \(3, 4\)"),
         (lambda x: graph.max(x, -3), r"max: axis -3 is out of bounds.*inputs: x \(3, 4\)"),
+        *(
+            (
+                lambda x, axes=axes: graph.transpose(x, axes),
+                r"transpose: axes must be the 2 axes of x in another order, got .*inputs: x \(3, 4\)",
+            )
+            for axes in [(0, 2), (0, -3), (0, 1, 3)]
+        ),
         (
             lambda x: graph.transpose(x, (0, 0)),
             r"transpose: axes must be the 2 axes of x in another order, got .*inputs: x \(3, 4\)",

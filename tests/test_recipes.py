@@ -79,6 +79,11 @@ def test_the_rate_is_less_where_steps_would_overshoot():
         (np.stack([np.arange(20), 1_700_000_000 + np.arange(20)], axis=1), "float64"),
         (np.arange(24, dtype=np.uint8).reshape(2, 3, 4), "float32"),
         (1e9 + np.arange(24.0).reshape(2, 1, 3, 4), "float64"),
+        (1e30 * np.arange(10.0)[:, None], "float32"),
+        (1e38 * np.arange(10.0)[:, None], "float64"),
+        (-1e38 * np.arange(10.0)[:, None], "float64"),
+        (1e-38 * np.arange(10.0)[:, None], "float32"),
+        (np.stack([np.arange(10.0), 1e-60 * np.arange(10)], axis=1), "float64"),
     ],
 )
 def test_the_dtype_that_keeps_what_inputs_differ_in(x, dtype):

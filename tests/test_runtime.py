@@ -58,7 +58,18 @@ def test_environment():
     assert output(GET, FASTBP_NUM_THREADS="", NUMBA_NUM_THREADS="1") == ["1"]
 
 
-OPENMP = [("1", 1), ("3", 3), ("2,1", 2), (" 2 ", 2), ("64", 4), ("0", 1), ("many", 2), ("", 2), ("-1", 2)]
+OPENMP = [
+    ("1", 1),
+    ("3", 3),
+    ("2,1", 2),
+    (" 2 ", 2),
+    ("64", 4),
+    ("0", 1),
+    ("many", 2),
+    ("", 2),
+    ("-1", 2),
+    ("9" * 5000, 2),
+]
 
 
 @pytest.mark.parametrize(("value", "threads"), OPENMP)
@@ -71,7 +82,7 @@ def test_environment_of_openmp(value, threads):
     assert output(program, OMP_NUM_THREADS=value, FASTBP_NUM_THREADS="2", NUMBA_NUM_THREADS="4") == ["2"]
 
 
-@pytest.mark.parametrize("value", ["two", "0", "-1", "1.5", "1000000"])
+@pytest.mark.parametrize("value", ["two", "9" * 5000, "0", "-1", "1.5", "1000000"])
 def test_wrong_environment_is_refused_at_use(value, monkeypatch):
     monkeypatch.setitem(_runtime._state, "team", 0)
     monkeypatch.setenv("FASTBP_NUM_THREADS", value)

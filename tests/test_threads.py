@@ -107,8 +107,8 @@ print(set(codes))
 """
 
 
-def output(program):
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "4", "FASTBP_NUM_THREADS": "2"}
+def output(program, pool=4):
+    environment = {**os.environ, "NUMBA_NUM_THREADS": str(pool), "FASTBP_NUM_THREADS": "2"}
     command = [sys.executable, "-W", "ignore", "-c", PREPARE + program]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
@@ -190,7 +190,7 @@ from fastbp.kernels import _threads
 
 fb.set_num_threads(4)
 for seed in range(3):
-    while _threads.POOL._words[_threads.SLEEPING] < min(seed, 1) * 3:
+    while _threads.POOL._words[_threads.SLEEPING] < (0, 3, 3)[seed]:  # before the first training there are none
         pass
     assert train(seed) == expected[seed]
 print("done")
@@ -199,3 +199,62 @@ print("done")
 
 def test_helpers_fall_asleep_and_wake_up_again():
     assert output(FALL_ASLEEP) == "done"
+
+
+FEWER_AND_MORE = """
+from fastbp.kernels import _threads
+
+_runtime.PARALLEL_WORK = 0
+x, out = np.ones(40), np.empty(40)
+for number in range(150_000):
+    _threads.POOL._words[_threads.UNTIL] = 0
+    _runtime._set(2 if number % 2 else 16)
+    fb.kernels.relu_forward(x, out)
+print("done")
+"""
+
+
+def test_a_share_that_was_taken_is_done_when_the_next_job_is_for_fewer_threads():
+    """A helper that is stopped before it takes a share may go on in a later job, which is not for as many."""
+    assert output(FEWER_AND_MORE, pool=16) == "done"
+
+
+HANDLER = """
+import signal
+from fastbp.kernels import _threads
+
+computed = []
+
+def handler(*_):
+    out = np.empty((300, 300), np.float32)
+    fb.kernels.matmul(a, a, out)
+    computed.append(out)
+
+def interrupted(self, measure=_threads._Pool._measure):
+    signal.raise_signal(signal.SIGINT)
+    measure(self)
+
+signal.signal(signal.SIGINT, handler)
+_threads._Pool._measure = interrupted
+a, out = np.ones((300, 300), np.float32), np.empty((300, 300), np.float32)
+_threads.POOL._reset()  # as in a process that has used no threads yet
+fb.kernels.matmul(a, a, out)
+print(len(computed), (out == 300).all(), (computed[0] == 300).all())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_handler_may_compute_while_the_threads_start():
+    assert output(HANDLER) == "1 True True"
+
+
+@pytest.mark.usefixtures("restore_threads")
+@pytest.mark.skipif(_runtime.numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
+def test_a_clock_that_starts_anew_does_not_keep_helpers_away():
+    """As after the machine was suspended: helpers were to be done without until what the clock showed before."""
+    fastbp.set_num_threads(2)
+    product()
+    words = _threads.POOL._words
+    words[_threads.UNTIL], job = 2**62, words[_threads.WORD] >> 32
+    product()
+    assert words[_threads.WORD] >> 32 == job + 1

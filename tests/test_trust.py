@@ -176,6 +176,15 @@ def test_a_group_of_my_own_may_write(monkeypatch, tmp_path, name, members, own):
             _trust.require_folder(tmp_path)
 
 
+def test_lists_of_users_may_stand_behind_the_permissions_of_a_group(monkeypatch, tmp_path):
+    monkeypatch.setattr(_trust, "_is_own_group", lambda number: True)
+    tmp_path.chmod(0o770)
+    _trust._require_private(tmp_path, tmp_path.lstat())
+    monkeypatch.setattr(os, "listxattr", lambda path: ["system.posix_acl_access"], raising=False)
+    with pytest.raises(_trust.Untrusted, match="other users can write"):
+        _trust._require_private(tmp_path, tmp_path.lstat())
+
+
 def test_an_unknown_user_has_no_group(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 7)
     assert not _trust._is_own_group(Path(__file__).stat().st_gid)

@@ -55,6 +55,19 @@ def test_an_interrupt_is_not_lost_when_the_function_fails():
         uninterrupted(fail)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGALRM", "SIGUSR1", "SIGCHLD", "SIGWINCH", "SIGCONT", "SIGIO", "SIGURG"])
+def test_signals_of_every_kind_wait(name):
+    if not hasattr(signal, name):
+        pytest.skip(f"no {name} on this system")
+    number, calls = getattr(signal, name), []
+    before = signal.signal(number, lambda *_: calls.append("called"))
+    try:
+        uninterrupted(lambda: calls.extend([signal.raise_signal(number), "done"]))
+    finally:
+        signal.signal(number, before)
+    assert calls == [None, "done", "called"]
+
+
 def test_one_within_another():
     done = []
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastbp._checks import Array
 from fastbp.datasets import idx
 from fastbp.datasets.npz import Archive, listed
-from fastbp.datasets.opening import ZIP, File, opened
+from fastbp.datasets.opening import GZIP, IDX, ZIP, File, opened
 
 
 def read(paths: File | Sequence[File], *, labels: bool = True) -> tuple[Array, Array | None]:
@@ -45,6 +45,11 @@ def read(paths: File | Sequence[File], *, labels: bool = True) -> tuple[Array, A
         file.seek(0)
         if start == ZIP and len(names) > 1:
             raise ValueError("data must be one .npz file or two IDX files, not both")
+        if start not in (ZIP, GZIP, IDX):
+            hint = 'np.savez("data.npz", x=..., y=...) makes an .npz file'
+            raise ValueError(
+                f"{names[0]} is neither an .npz nor an IDX file: it starts with {start.hex(' ') or 'nothing'}; {hint}"
+            )
         if start != ZIP and len(names) < 2 and labels:
             raise ValueError(f"{names[0]} is no .npz file; IDX data needs two files, images and labels")
         if start == ZIP:

@@ -32,7 +32,7 @@ def _several(by: Any, name: str) -> tuple[list[By], list[Source]]:
     """What derivatives are taken by, one or several, and the nodes that it stands for."""
     try:
         variables = [by] if isinstance(by, Variable | Parameter) else list(by)
-    except TypeError:  # one thing, and neither of these
+    except (TypeError, MemoryError):  # one thing, and neither of these
         variables = [by]
     return variables, [source_of(x, name) for x in variables]
 

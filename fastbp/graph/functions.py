@@ -230,7 +230,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Variable:
 def _several(xs: Sequence[Any], name: str) -> list[Any]:
     try:
         arrays = [] if isinstance(xs, str | bytes) else list(xs)
-    except TypeError:
+    except (TypeError, MemoryError):
         arrays = None
     if arrays is None or isinstance(xs, str | bytes):
         raise TypeError(f"{name} takes a sequence of arrays, got {shown(xs)}")

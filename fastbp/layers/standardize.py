@@ -79,6 +79,8 @@ class Standardize(ops.Standardize, Layer):
         check_finite(samples)
         with np.errstate(over="ignore", invalid="ignore"):  # `Standardize` refuses what comes of it
             mean, std = _moments(samples, _axes(axis, samples.ndim), far=limit is not None)
+        if not (np.isfinite(mean) & np.isfinite(std)).all():
+            raise ValueError("Standardize.of: values of x lie farther apart than float64 can hold; divide them first")
         return cls(mean[0], std[0], limit)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:

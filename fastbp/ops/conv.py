@@ -4,7 +4,6 @@ from typing import Any
 
 from fastbp import kernels
 from fastbp._checks import Array, check_count
-from fastbp.kernels._arrays import check_array
 from fastbp.kernels.conv import conv_windows
 from fastbp.kernels.windows import Padding, Size
 from fastbp.op import Context, Op
@@ -40,8 +39,7 @@ class Conv(Op):
             numbers["pool"] = kernels.Pooled(index, **ctx.pool.numbers())
             ctx.saved = (x, w, b, index, y)
         else:
-            check_array(name, "the output", shape, x.dtype)
-            y = ctx.output("y", shape, x.dtype)
+            y = ctx.output("y", shape, x.dtype, name)
         kernels.conv_activation_forward(x, w, b, y, ctx.activation, ctx.slope, name=name, **numbers)
         return y
 

@@ -7,7 +7,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fastbp import kernels
 from fastbp._checks import Array, Real, check_flag
-from fastbp.kernels._arrays import check_array
 from fastbp.kernels.pool import check_tables, pool_windows
 from fastbp.kernels.windows import Padding, Size, Windows, check_images
 from fastbp.op import Context, Op
@@ -63,8 +62,7 @@ class MaxPool(Pool):
         """Arrays for the output and the index of inputs of this shape."""
         on = self.windows_on(shape)
         output = (*shape[:2], *on.output)
-        check_array(self._label(), "the output", output, dtype)
-        return ctx.output("y", output, dtype), ctx.output("index", output, kernels.index_dtype(on.size))
+        return ctx.output("y", output, dtype, self._label()), ctx.output("index", output, kernels.index_dtype(on.size))
 
     def forward(self, ctx: Context, x: Array) -> Array:
         self.check(x)
@@ -123,8 +121,7 @@ class AvgPool(Pool):
     def forward(self, ctx: Context, x: Array) -> Array:
         self.check(x)
         shape = (*x.shape[:2], *self.windows_on(x.shape).output)
-        check_array(self._label(), "the output", shape, x.dtype)
-        y = ctx.output("y", shape, x.dtype)
+        y = ctx.output("y", shape, x.dtype, self._label())
         kernels.avg_pool_forward(x, y, **self.numbers(), count_padding=self.count_padding)
         ctx.saved = (x.shape,)
         return y

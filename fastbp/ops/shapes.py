@@ -22,7 +22,7 @@ def as_integers(value: Any, name: str, wanted: str) -> int | tuple[int, ...]:
         if any(isinstance(one, bool | np.bool_) for one in given):
             raise TypeError
         numbers = tuple(map(index, given))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, MemoryError):
         raise TypeError(f"{name}: {wanted}, got {shown(value)}") from None
     return numbers[0] if is_one else numbers
 
@@ -33,6 +33,11 @@ def as_one_axis(axis: Any, name: str) -> int:
     if not isinstance(made, int):
         raise TypeError(f"{name}: axis must be an integer, got {shown(axis)}")
     return made
+
+
+def _names_all(axes: tuple[int, ...], ndim: int) -> bool:
+    """Whether every axis is named once, from the front or the back."""
+    return all(-ndim <= axis < ndim for axis in axes) and sorted(axis % ndim for axis in axes) == list(range(ndim))
 
 
 class Reshape(Op):
@@ -72,7 +77,7 @@ class Transpose(Op):
         self.axes = axes
 
     def forward(self, ctx: Context, x: Array) -> Array:
-        if self.axes is not None and sorted(axis % max(x.ndim, 1) for axis in self.axes) != list(range(x.ndim)):
+        if self.axes is not None and not _names_all(self.axes, x.ndim):
             raise ValueError(f"axes must be the {x.ndim} axes of x in another order, got {self.axes}")
         return x.transpose(self.axes)
 
