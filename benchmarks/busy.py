@@ -20,7 +20,8 @@ import time
 from compare import NETWORKS, data, fastbp_step
 from timing import CPUS, add_json, add_options, as_json, in_process
 
-BUSY = "while True: pass"
+# Ends when its parent does, which closes the other end of its input.
+BUSY = "import os, threading; threading.Thread(target=lambda: (os.read(0, 1), os._exit(0))).start()\nwhile True: pass"
 
 
 class Busy:
@@ -30,12 +31,12 @@ class Busy:
         self.count = count
 
     def __enter__(self):
-        self.processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(self.count)]
+        self.processes = [subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE) for _ in range(self.count)]
 
     def __exit__(self, *_):
         for process in self.processes:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def mean_time(function, seconds):
