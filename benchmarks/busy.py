@@ -31,7 +31,8 @@ class Busy:
         self.count = count
 
     def __enter__(self):
-        self.processes = [subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE) for _ in range(self.count)]
+        command = [sys.executable, "-c", BUSY]
+        self.processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(self.count)]
 
     def __exit__(self, *_):
         for process in self.processes:

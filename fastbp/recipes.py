@@ -55,13 +55,13 @@ _SAMPLES = 256  # which tell that eigenvalue
 def dtype_for(x: Array) -> str:
     """float32, or float64 for what float32 cannot hold.
 
-    That are values beyond its range, and those that rounding would move by a thousandth of the standard deviation.
+    That is values, or standard deviations, beyond its range, and what rounding would move by a thousandth of those.
     """
     if x.dtype == np.float32:
         return "float32"
     scale, narrow = Standardize.of(x), np.finfo(np.float32)
-    rounding = float(narrow.eps) * abs(scale.mean) + float(narrow.smallest_subnormal)
-    loses = (rounding > scale.std / 1000) & (x != x[:1]).any(axis=0)
+    rounding = float(narrow.eps) * abs(scale.mean)
+    loses = ((rounding > scale.std / 1000) | (scale.std < float(narrow.tiny))) & (x != x[:1]).any(axis=0)
     is_beyond = max(-float(x.min()), float(x.max())) > float(narrow.max)
     return "float64" if is_beyond or loses.any() else "float32"
 

@@ -253,7 +253,7 @@ def affine_weight_gradient(delta, x, w, dw, l2=0.0, *, accumulate=False):
     if type(l2) is not float:
         check_number(name, l2=l2)
     try:
-        if w is not None and (w.shape != dw.shape or w.dtype != dw.dtype):
+        if l2 if w is None else w.shape != dw.shape or w.dtype != dw.dtype:
             raise ValueError
         if accumulate:
             if l2:

@@ -8,9 +8,9 @@ Transposition is absorbed by strides: A and B may be any views. Loops named as i
     jr      micro-panels of B, NR columns
     ir      micro-panels of A, MR rows
 
-Operands that the caches hold are read where they are. Others are copied into panels first: B by all threads in a task of
-its own, A block by block by the thread that needs it. The tiles of C are split over the threads in two dimensions, and
-k never is, so each element of C is summed in the same order for every number of threads.
+Operands that the caches hold are read where they are. Others are copied into panels first: B by all threads in a task
+of its own, A block by block by the thread that needs it. The tiles of C are split over the threads in two dimensions,
+and k never is, so each element of C is summed in the same order for every number of threads.
 
 Few rows or columns that lie along k go to the scalar products of ``dots.py`` in place of the register tile.
 """

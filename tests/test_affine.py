@@ -330,12 +330,24 @@ def test_backward_refuses_shapes(name, shape, l2):
         kernels.affine_backward(**{key: np.zeros(size) for key, size in (shapes | {name: shape}).items()}, l2=l2)
 
 
+def test_a_derivative_needs_the_output_that_it_is_taken_from():
+    delta, w, dx = np.ones((4, 3)), np.ones((3, 5)), np.zeros((4, 5))
+    with pytest.raises(ValueError, match="affine_delta: h must be given, the derivative of relu is taken from it"):
+        kernels.affine_delta(delta, w, None, dx, RELU)
+    images, filters = np.ones((1, 2, 6)), np.ones((2, 3, 1))
+    with pytest.raises(ValueError, match="conv_delta: h must be given, the derivative of tanh is taken from it"):
+        kernels.conv_delta(images, filters, None, np.zeros((1, 3, 6)), TANH)
+    assert not dx.any()
+
+
 @pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize("shape", [(1, 3), (4, 1), (1, 1), (3, 4)])
 def test_weight_gradient_refuses_w_of_another_shape(accumulate, shape):
     dw = np.zeros((4, 3))
     with pytest.raises(ValueError, match="affine_weight_gradient"):
         kernels.affine_weight_gradient(np.ones((2, 4)), np.ones((2, 3)), np.ones(shape), dw, 0.5, accumulate=accumulate)
+    with pytest.raises(ValueError, match="affine_weight_gradient"):
+        kernels.affine_weight_gradient(np.ones((2, 4)), np.ones((2, 3)), np.ones(shape, np.float32), dw)
 
 
 def test_update_with_a_wrong_bias_changes_nothing():

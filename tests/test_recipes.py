@@ -83,6 +83,7 @@ def test_the_rate_is_less_where_steps_would_overshoot():
         (1e38 * np.arange(10.0)[:, None], "float64"),
         (-1e38 * np.arange(10.0)[:, None], "float64"),
         (1e-38 * np.arange(10.0)[:, None], "float32"),
+        (1e-39 * np.arange(10.0)[:, None], "float64"),
         (np.stack([np.arange(10.0), 1e-60 * np.arange(10)], axis=1), "float64"),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import reference
 
 from fastbp import kernels
+from fastbp.kernels.epilogue import IDENTITY
 from fuzz import naive
 from fuzz.arena import SLOPE, activation, double, exact, run
 from fuzz.arrays import integers, pick
@@ -47,7 +48,7 @@ def convolutions(rng, arena):
     delta = arena.integers(*y_shape)
     if kind == "delta":
         h, dx = pick(rng, None, arena.integers(*x_shape)), arena.output(*x_shape)
-        run(arena, kernels.conv_delta, delta, w, h, dx, code, SLOPE, **numbers)
+        run(arena, kernels.conv_delta, delta, w, h, dx, IDENTITY if h is None else code, SLOPE, **numbers)
         slope = 1 if h is None else reference.activation_slope(name, h, SLOPE)
         expected, _, _ = naive.convolve_backward(delta, np.zeros(x_shape), w, groups, axes)
         return exact(dx, expected * slope, "conv_delta")

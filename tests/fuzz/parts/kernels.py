@@ -37,7 +37,7 @@ def products(rng, arena):
         return exact(out, reference.activation(name, u, SLOPE), "affine_forward")
     if kind == "delta":
         h, out = pick(rng, None, arena.integers(M, N)), arena.output(M, N)
-        run(arena, kernels.affine_delta, a, b, h, out, code, SLOPE)
+        run(arena, kernels.affine_delta, a, b, h, out, epilogue.IDENTITY if h is None else code, SLOPE)
         slope = 1 if h is None else reference.activation_slope(name, h, SLOPE)
         return exact(out, product * slope, "affine_delta")
     if kind == "backward":
