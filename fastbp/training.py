@@ -137,8 +137,8 @@ class Sequential(Network):
         validation_data : (x, y), optional
             Evaluated after every epoch.
         progress : bool
-            Write a line per epoch to standard error, or about fifty where there are more epochs, and on a terminal show
-            a progress bar.
+            Write a line per epoch to standard error, or where there are many about fifty, and one every ten seconds; on
+            a terminal show a progress bar, too.
 
         Returns
         -------

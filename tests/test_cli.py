@@ -121,7 +121,7 @@ def test_the_defaults_follow_the_number_of_samples(run, data):
     _, out, err = run("train", "--data", data / "flat.npz", "--hidden", "4")
     # 3000 steps, 1 / 96
     assert "\n1000 epochs of 3 steps, learning rate 0.3 falling to 0, weight decay 0.0104\n" in out
-    assert len(epoch_lines(err)) == 51
+    assert 51 <= len(epoch_lines(err)) < 100
 
 
 def test_a_network_that_has_learned_nothing_gets_a_hint(run, tmp_path):
@@ -480,9 +480,10 @@ def test_status_and_streams_of_the_process():
 
 def test_ctrl_c_ends_at_once_saves_and_is_status_130(tmp_path):
     path = tmp_path / "net.npz"
-    with program("train", "--hidden", 16, "--lr", 0.1, "--epochs", 10_000_000, "--save", path) as process:
-        for epoch in range(1, 21):  # far enough that every later network classifies most digits right
-            assert process.stderr.readline().startswith(f"epoch {epoch:8d}/10000000  loss ")
+    with program("train", "--hidden", 16, "--lr", 0.1, "--epochs", 100_000, "--save", path) as process:
+        epoch = 0
+        while epoch < 2000:  # far enough that every later network classifies most digits right
+            epoch = int(re.match(r"epoch +(\d+)/100000  loss ", process.stderr.readline())[1])
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
     assert process.returncode == 130

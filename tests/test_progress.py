@@ -73,6 +73,14 @@ def test_many_epochs_do_not_flood_the_screen(capsys, epochs, shown):
     assert [int(line.split()[1].partition("/")[0]) for line in capsys.readouterr().err.splitlines()] == shown
 
 
+def test_slow_epochs_are_shown_more_often(capsys, monkeypatch):
+    times = iter(range(0, 10**6, 3))  # looked at once at the start, once or twice an epoch
+    monkeypatch.setattr("fastbp.progress.time.monotonic", lambda: next(times))
+    run(10_000, 1)
+    shown = [int(line.split()[1].partition("/")[0]) for line in capsys.readouterr().err.splitlines()]
+    assert shown[:4] == [1, 5, 9, 13]
+
+
 def test_nothing_is_shown_unless_asked_for(capsys, make_terminal):
     terminal = make_terminal()
     run(2, 3, show=False)
