@@ -2,6 +2,7 @@
 kernels."""
 
 import itertools
+import math
 
 import numba
 import numpy as np
@@ -321,8 +322,9 @@ def test_a_product_inside_another_one():
 
 
 def test_a_workspace_that_cannot_be_had(monkeypatch):
-    a, b = operands(300, 1200, 1200, np.float32)
-    out = np.empty((300, 1200), np.float32)
+    n = math.isqrt(UNPACKED_BYTES // 4) + 1  # so that b, of 4 n n bytes, must be packed
+    a, b = operands(300, n, n, np.float32)
+    out = np.empty((300, n), np.float32)
     _runtime.own.calls.pop(out.dtype, None)
 
     def interrupted(elements, dtype):

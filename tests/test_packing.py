@@ -25,8 +25,8 @@ def test_copies(dtype):
     source = np.arange(300.0).astype(dtype)
     for elements in range(-70, 71):
         target, even, odd = (strategies.blank((300,), dtype) for _ in range(3))
-        copied(source, target, start, elements)
-        parted(source, even, odd, start, elements)
+        copied.compiled(source.dtype)(source, target, start, elements)
+        parted.compiled(source.dtype)(source, even, odd, start, elements)
         count = max(0, elements)
         for made, part in ((target, slice(count)), (even, slice(0, count, 2)), (odd, slice(1, count, 2))):
             wanted, expected = source[start:][part], strategies.blank((300,), dtype)

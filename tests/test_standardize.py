@@ -213,7 +213,7 @@ def test_no_warning_for_numbers_at_the_edge_of_the_range():
         for largest in (1e-300, 1e308):
             layer = fb.Standardize.of([[0.0], [largest]])
             assert layer.mean == layer.std == largest / 2
-        with pytest.raises(ValueError, match=r"^Standardize: (mean|std) must be finite"):
+        with pytest.raises(ValueError, match=r"^Standardize\.of: values of x lie farther apart than float64 can hold"):
             fb.Standardize.of([[1e308], [-1e308]])
 
 
