@@ -137,10 +137,12 @@ def deltas_of(p, delta, number, plane, pooled):
 
 @inner
 def _add_dots(p, grid, delta, start, stop, is_first, result):
-    """The sums of taps from ``start`` to ``stop`` - 1, for few filters: all of them are in the first panel."""
-    _, NR, _ = tile_sizes(itemsize(grid))
+    """The sums of taps from ``start`` to ``stop`` - 1, for few filters."""
+    MR, NR, _ = tile_sizes(itemsize(grid))
+    blocks, _, _, _ = _sizes(p)
     sums = stack_buffer(grid, 8)
     for f in range(p.filters):
+        column = shift(result, f // NR * blocks * MR * NR + f % NR)  # of its panel: MR rows of NR after MR rows of NR
         for k in range(start, stop, TAP_DOTS):
             count = min(TAP_DOTS, stop - k)
             tap_dots(
@@ -148,8 +150,8 @@ def _add_dots(p, grid, delta, start, stop, is_first, result):
                 shift(delta, f * p.delta_plane), sums,
             )  # fmt: skip
             for i in range(count):
-                place = (k + i) * NR + f  # MR rows of NR after MR rows of NR
-                store(result, place, load(sums, i) if is_first else load(result, place) + load(sums, i))
+                place = (k + i) * NR
+                store(column, place, load(sums, i) if is_first else load(column, place) + load(sums, i))
 
 
 @inner

@@ -63,7 +63,7 @@ def test_cache_sizes_are_read(monkeypatch, tmp_path):
 
 NARROW = """
 import numpy as np
-from fastbp import kernels
+from fastbp import functional, kernels
 from fastbp.kernels import _cpu
 
 print(_cpu.VECTOR_BYTES, _cpu.REGISTERS)
@@ -76,6 +76,16 @@ for M, N, K in [(1, 1, 1), (5, 7, 3), (6, 8, 70), (7, 9, 400), (40, 50, 60)]:
     y = np.empty_like(out)
     kernels.affine_tanh_forward(a, b.T, None, y)
     assert (abs(y - np.tanh(out)) <= 4 * np.finfo(np.float32).eps).all()
+# fewer filters than fill the columns of the register tile, and more
+for filters, dtype in [(f, d) for f in range(1, 10) for d in (np.float32, np.float64)]:
+    x, w, dy = (
+        rng.integers(-9, 9, shape).astype(dtype)
+        for shape in [(2, 3, 6, 5), (filters, 3, 3, 2), (2, filters, 4, 4)]
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))
+    _, dw, db = functional.conv2d_backward(dy, x, w)
+    assert (dw == np.einsum("nfhw,nchwij->fcij", dy, windows)).all(), (filters, dtype)
+    assert (db == dy.sum(axis=(0, 2, 3))).all()
 """
 
 
